@@ -1,0 +1,291 @@
+//! Putting a cache together. `build()` checks everything and touches neither network nor runtime.
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use tiered_codecs::NoCodec;
+use tiered_tiers::{Clock, LocalTier, RemoteTier};
+
+use crate::{
+    DefaultCodec, Error, Tiered,
+    fence::Fence,
+    flight::Flights,
+    key::encode_namespace,
+    l2::L2,
+    meter::Meter,
+    pending::Pending,
+    request::Lifetimes,
+    stack::{DecodeLog, Stack},
+    sync::Mutex,
+    ttl::{self, Jitter},
+};
+
+/// A cache being put together; made by [`Tiered::new`], [`Tiered::local`] or [`Tiered::remote`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until build() is called"]
+pub struct Builder<C> {
+    l1: Option<Box<dyn LocalTier>>,
+    l2: Option<Arc<dyn RemoteTier>>,
+    codec: C,
+    name: Option<String>,
+    namespace: String,
+    lifetimes: Lifetimes,
+    budget: Duration,
+    lease_for: Duration,
+    local_for: Duration,
+    load_timeout: Option<Duration>,
+    max_entry_bytes: usize,
+    max_pending: usize,
+    enabled: bool,
+    clock: Clock,
+}
+
+impl Tiered<DefaultCodec> {
+    /// A cache of two tiers: `Tiered::new(Moka::new(100_000), Redis::new(url)?)`.
+    #[allow(
+        clippy::new_ret_no_self,
+        reason = "the project's signature: a cache begins as a builder"
+    )]
+    pub fn new(l1: impl LocalTier, l2: impl RemoteTier) -> Builder<DefaultCodec> {
+        Builder::of(Some(Box::new(l1)), Some(Arc::new(l2)), DefaultCodec::default())
+    }
+
+    /// A cache on a server only. Every hit costs a round trip and a decode.
+    pub fn remote(l2: impl RemoteTier) -> Builder<DefaultCodec> {
+        Builder::of(None, Some(Arc::new(l2)), DefaultCodec::default())
+    }
+}
+
+impl Tiered<NoCodec> {
+    /// A cache in this process only. Its values need nothing of serde.
+    pub fn local(l1: impl LocalTier) -> Builder<NoCodec> {
+        Builder::of(Some(Box::new(l1)), None, NoCodec)
+    }
+}
+
+impl<C> Builder<C> {
+    fn of(l1: Option<Box<dyn LocalTier>>, l2: Option<Arc<dyn RemoteTier>>, codec: C) -> Self {
+        Self {
+            l1,
+            l2,
+            codec,
+            name: None,
+            namespace: "tiered".to_owned(),
+            lifetimes: Lifetimes {
+                fresh_for: Duration::from_secs(300),
+                stale_for: Duration::ZERO,
+                negative_for: Duration::from_secs(30),
+                jitter: Jitter::default(),
+            },
+            budget: Duration::from_millis(250),
+            lease_for: Duration::from_secs(5),
+            local_for: Duration::from_secs(10),
+            load_timeout: None,
+            max_entry_bytes: 8 << 20,
+            max_pending: 65_536,
+            enabled: true,
+            clock: Clock::system(),
+        }
+    }
+
+    /// How values become bytes in L2; Postcard unless told.
+    pub fn codec<D>(self, codec: D) -> Builder<D> {
+        Builder {
+            codec,
+            l1: self.l1,
+            l2: self.l2,
+            name: self.name,
+            namespace: self.namespace,
+            lifetimes: self.lifetimes,
+            budget: self.budget,
+            lease_for: self.lease_for,
+            local_for: self.local_for,
+            load_timeout: self.load_timeout,
+            max_entry_bytes: self.max_entry_bytes,
+            max_pending: self.max_pending,
+            enabled: self.enabled,
+            clock: self.clock,
+        }
+    }
+
+    /// What all keys begin with on the server: `shop` makes `user:1` into `shop:user:1`. The cache
+    /// owns every server key that begins so; `tiered` unless told.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// The cache's name in metrics and logs; the namespace unless told.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How long entries are fresh, before jitter; 300 s unless told. At least 1 ms.
+    pub fn fresh_for(mut self, time: Duration) -> Self {
+        self.lifetimes.fresh_for = time;
+        self
+    }
+
+    /// How long after its freshness an entry may stand in for a failing load, or be served while a
+    /// refresh runs behind; nothing unless told.
+    pub fn stale_for(mut self, time: Duration) -> Self {
+        self.lifetimes.stale_for = time;
+        self
+    }
+
+    /// How long the answer "there is none" is kept, before jitter; 30 s unless told.
+    pub fn negative_for(mut self, time: Duration) -> Self {
+        self.lifetimes.negative_for = time;
+        self
+    }
+
+    /// How lifetimes are spread; shortened by up to 10 % unless told.
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        self.lifetimes.jitter = jitter;
+        self
+    }
+
+    /// The time that one read or write may spend on L2, all its operations together and dialling
+    /// included; 250 ms unless told.
+    pub fn budget(mut self, time: Duration) -> Self {
+        self.budget = time;
+        self
+    }
+
+    /// How long a load may take and still be stored in L2; 5 s unless told. When a loader dies,
+    /// other processes load without storing for that long.
+    pub fn lease_for(mut self, time: Duration) -> Self {
+        self.lease_for = time;
+        self
+    }
+
+    /// How long L1 may serve an entry without asking L2, which other processes change too; 10 s
+    /// unless told. This bounds how long L1 can miss an invalidation from another process.
+    pub fn local_for(mut self, time: Duration) -> Self {
+        self.local_for = time;
+        self
+    }
+
+    /// How long a load may take before its callers get [`Error::Timeout`]; no limit unless told.
+    pub fn load_timeout(mut self, time: Duration) -> Self {
+        self.load_timeout = Some(time);
+        self
+    }
+
+    /// The largest entry that is stored in or read from L2, envelope included; 8 MiB unless told.
+    pub fn max_entry_bytes(mut self, bytes: usize) -> Self {
+        self.max_entry_bytes = bytes;
+        self
+    }
+
+    /// How many invalidations may wait for an unreachable server before its namespace is cleared
+    /// instead; 65,536 unless told.
+    pub fn max_pending(mut self, keys: usize) -> Self {
+        self.max_pending = keys;
+        self
+    }
+
+    /// Whether the cache works; see [`Tiered::set_enabled`].
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.enabled = enabled;
+        self
+    }
+
+    /// The clock that entries are judged by: one that a test moves, say.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The cache. Dials nothing: the first operation does.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a configuration that cannot work; the message names the value and the
+    /// way out.
+    pub fn build(self) -> Result<Tiered<C>, Error>
+    where
+        C: Clone + Send + Sync + 'static,
+    {
+        self.check()?;
+        let name: Arc<str> = self.name.unwrap_or_else(|| self.namespace.clone()).into();
+        let l1_name = self.l1.as_ref().map(|tier| tier.name());
+        let l2_name = self.l2.as_ref().map(|tier| tier.name());
+        let meter = Arc::new(Meter::new(&name, l1_name, l2_name));
+        let stack = Stack {
+            namespace: encode_namespace(&self.namespace),
+            local_for: self.l2.is_some().then_some(self.local_for),
+            l1: self.l1,
+            l2: self.l2.map(|tier| {
+                L2::new(tier, Arc::clone(&meter), Arc::clone(&name), self.budget, self.lease_for)
+            }),
+            name,
+            fence: Fence::new(),
+            flights: Flights::new(),
+            pending: Pending::new(self.max_pending),
+            meter,
+            clock: self.clock,
+            lifetimes: self.lifetimes,
+            load_timeout: self.load_timeout,
+            max_entry_bytes: self.max_entry_bytes,
+            enabled: AtomicBool::new(self.enabled),
+            decode_log: DecodeLog::default(),
+            tasks: Mutex::default(),
+        };
+        Ok(Tiered::from_parts(stack, self.codec))
+    }
+
+    fn check(&self) -> Result<(), Error>
+    where
+        C: 'static,
+    {
+        ttl::check("fresh_for", self.lifetimes.fresh_for)?;
+        ttl::check_longest("stale_for", self.lifetimes.stale_for)?;
+        ttl::check("negative_for", self.lifetimes.negative_for)?;
+        ttl::check("local_for", self.local_for)?;
+        self.lifetimes.jitter.check()?;
+        let refuse = |message: String| Err(Error::config(message));
+        if self.budget.is_zero() || self.budget > Duration::from_secs(60) {
+            return refuse(format!(
+                "budget is {:?}: a read waits for L2 at most that long; give 1 ms to 60 s, e.g. \
+                 250 ms",
+                self.budget
+            ));
+        }
+        if self.lease_for < Duration::from_millis(10) || self.lease_for > Duration::from_secs(3600)
+        {
+            return refuse(format!(
+                "lease_for is {:?}: give a load's longest usual time, 10 ms to an hour, e.g. 5 s",
+                self.lease_for
+            ));
+        }
+        if self.load_timeout.is_some_and(|time| time.is_zero()) {
+            return refuse(
+                "load_timeout is 0: no load could end; leave it out for no limit".into(),
+            );
+        }
+        if self.max_entry_bytes < 1024 || self.max_entry_bytes > 512 << 20 {
+            return refuse(format!(
+                "max_entry_bytes is {}: give 1 KiB to 512 MiB, e.g. 8 << 20",
+                self.max_entry_bytes
+            ));
+        }
+        if self.max_pending == 0 {
+            return refuse("max_pending is 0: give at least 1, e.g. 65_536".into());
+        }
+        if self.namespace.is_empty() || self.namespace.len() > 256 {
+            return refuse(format!(
+                "namespace has {} bytes: give 1 to 256, e.g. the service's name",
+                self.namespace.len()
+            ));
+        }
+        if self.l2.is_some() && std::any::TypeId::of::<C>() == std::any::TypeId::of::<NoCodec>() {
+            return refuse("a cache with an L2 needs a codec: call .codec(Postcard), say".into());
+        }
+        self.l1.as_ref().map_or(Ok(()), |tier| tier.check())?;
+        self.l2.as_ref().map_or(Ok(()), |tier| tier.check())?;
+        Ok(())
+    }
+}

@@ -1,0 +1,211 @@
+//! The handle: what an application holds and calls.
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use tiered_codecs::CodecFor;
+use tokio::task::JoinSet;
+
+use crate::{
+    Ack, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth, probe, stack::Stack, write,
+};
+
+/// A cache for every type of an application. Cheap to clone: clones are the same cache.
+///
+/// `C` is the codec; [`Postcard`](crate::Postcard) unless told.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tiered::Error> {
+/// use tiered::{Tiered, tiers::{Memory, Moka}};
+///
+/// let cache = Tiered::new(Moka::new(10_000), Memory::new()).namespace("shop").build()?;
+/// let name = cache.get_or_load("user:1", || async { Ok::<_, std::io::Error>("Ada".to_owned()) });
+/// assert_eq!(*name.await?, "Ada");
+/// assert_eq!(cache.get::<String>("user:1").await?.as_deref().map(String::as_str), Some("Ada"));
+/// # Ok(()) }
+/// ```
+pub struct Tiered<C = DefaultCodec> {
+    stack: Arc<Stack>,
+    codec: C,
+}
+
+impl<C: Clone> Clone for Tiered<C> {
+    fn clone(&self) -> Self {
+        Self { stack: Arc::clone(&self.stack), codec: self.codec.clone() }
+    }
+}
+
+impl<C> fmt::Debug for Tiered<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tiered")
+            .field("name", &self.stack.name)
+            .field("l1", &self.stack.l1)
+            .field("l2", &self.stack.l2)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Making requests and looking after the cache.
+impl<C> Tiered<C> {
+    pub(crate) fn from_parts(stack: Stack, codec: C) -> Self {
+        Self { stack: Arc::new(stack), codec }
+    }
+
+    pub(crate) fn parts(&self) -> (&Arc<Stack>, &C) {
+        (&self.stack, &self.codec)
+    }
+
+    /// A call with options: `cache.key("user:1").fresh_for(..).get_or_load(..)`.
+    pub fn key(&self, key: impl Into<Key>) -> Request<'_, C> {
+        Request::new(self, key.into())
+    }
+
+    /// Drops a key from every tier. Final when it says [`Ack::Done`]: nothing loaded before is
+    /// stored after it; loads under way are not waited for, and later callers do not join them.
+    ///
+    /// Works on a cache that is switched off, too. Dropping the future midway leaves the key
+    /// invalidated, and pending.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`]; [`Error::Config`] outside a tokio runtime. A cache server that gives
+    /// no answer is no error but [`Ack::Pending`].
+    pub async fn invalidate(&self, key: impl Into<Key>) -> Result<Ack, Error> {
+        write::invalidate(&self.stack, &key.into()).await
+    }
+
+    /// Whether a value (not an absence) is cached under `key` and fresh, of whatever type. Counts
+    /// as no read.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] if L1 had nothing and L2 gave no answer; [`Error::InvalidKey`];
+    /// [`Error::Config`] outside a tokio runtime.
+    pub async fn contains(&self, key: impl Into<Key>) -> Result<bool, Error> {
+        probe::contains(&self.stack, &key.into()).await
+    }
+
+    /// A round trip to L2, within the budget; at once without one.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] if it gives no answer.
+    pub async fn ping(&self) -> Result<(), Error> {
+        probe::ping(&self.stack).await
+    }
+
+    /// The state of every tier, within the budget.
+    pub async fn health(&self) -> Health {
+        let start = Instant::now();
+        let l1 = self.stack.l1.as_deref().map(|tier| TierHealth {
+            name: tier.name(),
+            down: None,
+            entries: Some(tier.entries()),
+            latency: start.elapsed(),
+        });
+        let l2 = probe::l2_health(&self.stack).await;
+        Health { l1, l2, pending: self.stack.pending.len(), enabled: self.is_enabled() }
+    }
+
+    /// What the cache counted since it was built.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.stack.meter.stats()
+    }
+
+    /// Switches the cache on or off while it runs. Off, reads load, writes do nothing, and
+    /// invalidations still go out. What was cached stays, and is served again when it is on.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.stack.enabled.store(enabled, Ordering::Relaxed);
+    }
+
+    /// Whether the cache is switched on.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.stack.is_enabled()
+    }
+
+    /// Ends what runs in the background: detached loads, refreshes, pending invalidations. Gives
+    /// them as long as the budget of a read, then drops them. The cache stays usable.
+    pub async fn shutdown(&self) {
+        let mut tasks = std::mem::take(&mut *self.stack.tasks.lock());
+        if tasks.is_empty() {
+            return;
+        }
+        let grace = self.stack.l2.as_ref().map_or(Duration::from_millis(250), |l2| l2.grace());
+        // An elapsed grace is what the abort below is for.
+        let _ = tokio::time::timeout(grace, drain(&mut tasks)).await;
+        tasks.shutdown().await;
+    }
+}
+
+async fn drain(tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Reading and writing values. Each is a short form of a [`Request`]'s verb.
+impl<C: Clone + Send + Sync + 'static> Tiered<C> {
+    /// The cached value; the database is never asked. See [`Request::get`].
+    ///
+    /// # Errors
+    /// As [`Request::lookup`].
+    pub async fn get<T>(&self, key: impl Into<Key>) -> Result<Option<Arc<T>>, Error>
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        self.key(key).get().await
+    }
+
+    /// The value, loaded if the cache has none. See [`Request::get_or_load`].
+    ///
+    /// # Errors
+    /// As [`Request::get_or_load`].
+    pub async fn get_or_load<T, E, F, Fut>(
+        &self,
+        key: impl Into<Key>,
+        loader: F,
+    ) -> Result<Arc<T>, Error>
+    where
+        T: Send + Sync + 'static,
+        E: fmt::Display + fmt::Debug + Send + Sync + 'static,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+        C: CodecFor<T>,
+    {
+        self.key(key).get_or_load(loader).await
+    }
+
+    /// The value, if it exists, loaded if the cache does not know. See
+    /// [`Request::get_or_load_opt`].
+    ///
+    /// # Errors
+    /// As [`Request::load`].
+    pub async fn get_or_load_opt<T, E, F, Fut>(
+        &self,
+        key: impl Into<Key>,
+        loader: F,
+    ) -> Result<Option<Arc<T>>, Error>
+    where
+        T: Send + Sync + 'static,
+        E: fmt::Display + fmt::Debug + Send + Sync + 'static,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<Option<T>, E>> + Send,
+        C: CodecFor<T>,
+    {
+        self.key(key).get_or_load_opt(loader).await
+    }
+
+    /// Stores a value in every tier. See [`Request::set`].
+    ///
+    /// # Errors
+    /// As [`Request::set`].
+    pub async fn set<T>(&self, key: impl Into<Key>, value: impl Into<Arc<T>>) -> Result<Ack, Error>
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        self.key(key).set(value).await
+    }
+}

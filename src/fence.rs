@@ -1,0 +1,123 @@
+//! The local fence: what was loaded before an invalidation is not put into L1 after it.
+//!
+//! A load captures a [`Ticket`] before it reads anything. An invalidation or a write *advances* the
+//! key, and an advanced key admits no older ticket. Admission and insertion happen under one lock,
+//! and so do advance and removal, which leaves two orders and both are right:
+//!
+//! 1. admit, insert; advance, remove: the old value was there for a moment and is gone.
+//! 2. advance, remove; admit says no: the old value never gets in.
+//!
+//! Only keys with a ticket outstanding have a slot, so the fence is exact at the cost of a small
+//! map. Striped generations would need no map, but an invalidation would then refuse the loads of
+//! every other key of its stripe.
+
+use std::collections::HashMap;
+
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+
+const SHARDS: usize = 64;
+
+/// The fence of one cache. Keys are given by their hash: two keys of one hash only refuse each
+/// other's loads.
+#[derive(Debug)]
+pub(crate) struct Fence {
+    shards: Vec<Mutex<HashMap<u64, Slot>>>,
+    generation: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    tickets: usize,
+    advances: u64,
+}
+
+/// The state of a key before its load began. Outstanding tickets are counted; dropping gives back.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    fence: Arc<Fence>,
+    hash: u64,
+    advances: u64,
+    generation: u64,
+}
+
+impl Fence {
+    pub(crate) fn new() -> Arc<Self> {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Arc::new(Self { shards, generation: AtomicU64::new(0) })
+    }
+
+    /// The generation of the whole cache; entries of an older one are void.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Takes the state of a key before anything of it is read.
+    pub(crate) fn capture(self: &Arc<Self>, hash: u64) -> Ticket {
+        let mut shard = self.shard(hash).lock();
+        let slot = shard.entry(hash).or_insert(Slot { tickets: 0, advances: 0 });
+        slot.tickets += 1;
+        let advances = slot.advances;
+        drop(shard);
+        Ticket { fence: Arc::clone(self), hash, advances, generation: self.generation() }
+    }
+
+    /// Overtakes all outstanding tickets of a key, and runs `change` in the same step.
+    pub(crate) fn advance(&self, hash: u64, change: impl FnOnce()) {
+        let mut shard = self.shard(hash).lock();
+        if let Some(slot) = shard.get_mut(&hash) {
+            slot.advances += 1;
+        }
+        change();
+    }
+
+    fn shard(&self, hash: u64) -> &Mutex<HashMap<u64, Slot>> {
+        // The remainder is below the length.
+        &self.shards[(hash % SHARDS as u64) as usize]
+    }
+}
+
+impl Ticket {
+    /// The cache's generation when the ticket was taken.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether nothing has overtaken this ticket.
+    pub(crate) fn holds(&self) -> bool {
+        self.admit(|| {})
+    }
+
+    /// Runs `insert` if nothing has overtaken this ticket; says whether it did.
+    pub(crate) fn admit(&self, insert: impl FnOnce()) -> bool {
+        let shard = self.fence.shard(self.hash).lock();
+        let holds = shard.get(&self.hash).is_some_and(|slot| slot.advances == self.advances);
+        if holds {
+            insert();
+        }
+        holds
+    }
+
+    /// Overtakes all tickets of the key, this one included. `change` is told, in the same step,
+    /// whether this ticket still held: of two writes at once neither may think it was the last.
+    pub(crate) fn supersede(&self, change: impl FnOnce(bool)) {
+        let mut shard = self.fence.shard(self.hash).lock();
+        let mut holds = false;
+        if let Some(slot) = shard.get_mut(&self.hash) {
+            holds = slot.advances == self.advances;
+            slot.advances += 1;
+        }
+        change(holds);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut shard = self.fence.shard(self.hash).lock();
+        if let Some(slot) = shard.get_mut(&self.hash) {
+            slot.tickets -= 1;
+            if slot.tickets == 0 {
+                shard.remove(&self.hash);
+            }
+        }
+    }
+}

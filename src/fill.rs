@@ -1,0 +1,436 @@
+//! Steps 3 to 6 of a read, walked by a flight's leader: L2, the lease, the load, the stores.
+//!
+//! The flight lands as soon as L1 has the value; the store in L2 follows and delays only the
+//! leader. When L2 failed on the way there is no lease, so nothing is stored there and no second
+//! budget is spent.
+
+use std::{any::TypeId, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tiered_codecs::{
+    CodecFor,
+    envelope::{self, Header},
+};
+use tiered_tiers::{Claim, Found, Lease, LeaseToken, LocalEntry, LocalMeta, TierError};
+
+use crate::{
+    Error, Outcome,
+    fence::Ticket,
+    flight::Role,
+    l2::{Budget, L2},
+    load::{self, Loader, Wanted},
+    meter::{Op, OpResult, Tier},
+    read::{self, Keep, Local, Remote},
+    request::{Lifetimes, LoadContext, Options, Told},
+    stack::{Landed, Leader, Stack, Walked},
+    ttl,
+    walk::{self, Walk},
+};
+
+/// How a leader goes about it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filling {
+    /// Look into the cache first.
+    pub(crate) read: bool,
+    /// Land with a stale value from L2 and load behind it.
+    pub(crate) behind: bool,
+}
+
+/// What L2 is good for in this walk.
+struct Session<'a> {
+    l2: &'a L2,
+    wire: Vec<u8>,
+    budget: Budget,
+    /// The bytes that were judged already.
+    seen: Option<Bytes>,
+    failure: Option<TierError>,
+    /// A newer version of this program owns the entry.
+    newer: bool,
+}
+
+impl Session<'_> {
+    fn is_usable(&self) -> bool {
+        self.failure.is_none() && !self.newer
+    }
+}
+
+/// Leads a walk through the cache only.
+pub(crate) async fn look<T, C>(walk: &Walk<C>, leader: Leader) -> Walked
+where
+    T: Send + Sync + 'static,
+    C: CodecFor<T>,
+{
+    let ticket = walk.stack.capture(&walk.key);
+    let mut session = session(walk);
+    let walked = match find::<T, C>(walk, &ticket, &mut session).await {
+        Look::Found(landed) => Ok(landed),
+        Look::Stale(_) | Look::Absent => match session.and_then(|session| session.failure) {
+            Some(error) => Err(Error::Backend(error)),
+            None => Ok(walk.miss()),
+        },
+    };
+    leader.land(walked.clone());
+    walked
+}
+
+/// Leads a walk that loads if it must.
+pub(crate) async fn run<T, C>(
+    walk: &Walk<C>,
+    leader: Leader,
+    loader: Loader<'_, T>,
+    filling: Filling,
+) -> Walked
+where
+    T: Send + Sync + 'static,
+    C: CodecFor<T>,
+{
+    let stack = &walk.stack;
+    let ticket = stack.capture(&walk.key);
+    let mut session = session(walk);
+    let mut leader = leader;
+    let mut fallback = walk.fallback();
+
+    if filling.read {
+        match find::<T, C>(walk, &ticket, &mut session).await {
+            Look::Found(landed) => {
+                leader.land(Ok(landed.clone()));
+                return Ok(landed);
+            }
+            Look::Stale(landed) if filling.behind => {
+                let course = leader.course();
+                leader.land(Ok(landed.clone()));
+                match stack.flights.join(&walk.key, &course) {
+                    Role::Lead(next) => leader = next,
+                    // Somebody else came first and refreshes it.
+                    Role::Wait(_) => return Ok(landed),
+                }
+                fallback = Some(landed);
+            }
+            Look::Stale(landed) => fallback = Some(landed),
+            Look::Absent => {}
+        }
+    }
+
+    let claim = if walk.plan.join { Claim::IfFree } else { Claim::ByForce };
+    let token = match lease::<T, C>(walk, &ticket, &mut session, claim, filling.read).await {
+        Leased::Found(landed) => {
+            leader.land(Ok(landed.clone()));
+            return Ok(landed);
+        }
+        Leased::Token(token) => Some(token),
+        Leased::Nothing => None,
+    };
+
+    let context = LoadContext::default();
+    let loaded = load::run(loader, context.clone(), stack.load_timeout, &stack.meter).await;
+    match loaded {
+        Err(error) => {
+            let walked = fallback.ok_or(error);
+            leader.land(walked.clone());
+            if let (Some(session), Some(token)) = (&mut session, token) {
+                session.l2.release(&session.wire, token, &mut session.budget).await;
+            }
+            walked
+        }
+        Ok(value) => {
+            let entry = Entry::new(stack, &walk.options, context.told(), value.map(Arc::new));
+            let sealed = match (&session, token) {
+                (Some(session), Some(_)) => entry.seal(walk, &session.wire),
+                _ => None,
+            };
+            if stack.l1(walk.options.skip_l1).is_some() {
+                let keep = entry.local(stack, &walk.options, ticket.generation(), sealed.as_ref());
+                stack.keep_local(&walk.key, &ticket, keep.0, keep.1);
+            }
+            let landed = entry.landed();
+            leader.land(Ok(landed.clone()));
+            if let (Some(session), Some(token)) = (&mut session, token) {
+                store(walk, session, token, &ticket, sealed, entry.life()).await;
+            }
+            Ok(landed)
+        }
+    }
+}
+
+fn session<C>(walk: &Walk<C>) -> Option<Session<'_>> {
+    let l2 = walk.stack.l2.as_ref().filter(|_| !walk.options.skip_l2)?;
+    Some(Session {
+        l2,
+        wire: walk.key.wire(&walk.stack.namespace),
+        budget: l2.budget(),
+        seen: None,
+        failure: None,
+        newer: false,
+    })
+}
+
+enum Look {
+    Found(Landed),
+    Stale(Landed),
+    Absent,
+}
+
+/// Steps 1 (again: somebody may just have landed) to 4.
+async fn find<T, C>(walk: &Walk<C>, ticket: &Ticket, session: &mut Option<Session<'_>>) -> Look
+where
+    T: Send + Sync + 'static,
+    C: CodecFor<T>,
+{
+    if let Local::Fresh(landed) =
+        walk::local::<T>(&walk.stack, &walk.key, &walk.options, walk.wanted)
+    {
+        return Look::Found(landed);
+    }
+    let Some(session) = session else { return Look::Absent };
+    let stack = &walk.stack;
+    if let Err(error) =
+        read::settle(stack, session.l2, &walk.key, &session.wire, &mut session.budget).await
+    {
+        session.failure = Some(error);
+        return Look::Absent;
+    }
+    let asked = stack.clock.now();
+    match session.l2.get(&session.wire, &mut session.budget).await {
+        Ok(Some(found)) => judge::<T, C>(walk, ticket, session, asked, found),
+        Ok(None) => Look::Absent,
+        Err(error) => {
+            session.failure = Some(error);
+            Look::Absent
+        }
+    }
+}
+
+/// Step 4, for what `get` or `lease` returned.
+fn judge<T, C>(
+    walk: &Walk<C>,
+    ticket: &Ticket,
+    session: &mut Session<'_>,
+    asked: std::time::Instant,
+    found: Found,
+) -> Look
+where
+    T: Send + Sync + 'static,
+    C: CodecFor<T>,
+{
+    if session.seen.as_ref() == Some(&found.bytes) {
+        return Look::Absent;
+    }
+    let remote = read::open::<T, C>(walk, &session.wire, ticket, asked, &found);
+    session.seen = Some(found.bytes);
+    let (landed, keep, is_fresh) = match remote {
+        Remote::Fresh(landed, keep) => (landed, keep, true),
+        Remote::Stale(landed, keep) => (landed, keep, false),
+        Remote::Newer => {
+            session.newer = true;
+            return Look::Absent;
+        }
+        Remote::Absent => return Look::Absent,
+    };
+    if walk.wanted == Wanted::Value && landed.value.is_none() {
+        return Look::Absent;
+    }
+    if walk.stack.l1(walk.options.skip_l1).is_some() {
+        walk.stack.keep_local(&walk.key, ticket, keep.0, walk.options.weight.unwrap_or(keep.1));
+    }
+    if is_fresh { Look::Found(landed) } else { Look::Stale(landed) }
+}
+
+enum Leased {
+    Token(LeaseToken),
+    /// A value came since it was looked for.
+    Found(Landed),
+    /// No lease: L2 is not there, failed, belongs to a newer version, or another process loads.
+    Nothing,
+}
+
+/// The first half of step 6.
+async fn lease<T, C>(
+    walk: &Walk<C>,
+    ticket: &Ticket,
+    session: &mut Option<Session<'_>>,
+    claim: Claim,
+    read: bool,
+) -> Leased
+where
+    T: Send + Sync + 'static,
+    C: CodecFor<T>,
+{
+    let Some(session) = session.as_mut().filter(|session| session.is_usable()) else {
+        return Leased::Nothing;
+    };
+    let stack = &walk.stack;
+    if let Err(error) =
+        read::settle(stack, session.l2, &walk.key, &session.wire, &mut session.budget).await
+    {
+        session.failure = Some(error);
+        return Leased::Nothing;
+    }
+    let token = LeaseToken::random();
+    let asked = stack.clock.now();
+    let (granted, found) =
+        match session.l2.lease(&session.wire, token, claim, &mut session.budget).await {
+            Ok(Lease::Granted(found)) => (true, found),
+            Ok(Lease::Held(found)) => (false, found),
+            Err(error) => {
+                session.failure = Some(error);
+                return Leased::Nothing;
+            }
+        };
+    // A caller that asked for a load has no use for what is stored, but must not overwrite what a
+    // newer version wrote.
+    if let Some(found) = found {
+        let look = judge::<T, C>(walk, ticket, session, asked, found);
+        if session.newer || (read && matches!(look, Look::Found(_))) {
+            if granted {
+                session.l2.release(&session.wire, token, &mut session.budget).await;
+            }
+            return match look {
+                Look::Found(landed) if read => Leased::Found(landed),
+                _ => Leased::Nothing,
+            };
+        }
+    }
+    if granted { Leased::Token(token) } else { Leased::Nothing }
+}
+
+/// The last half of step 6: the fenced store into L2.
+async fn store<C>(
+    walk: &Walk<C>,
+    session: &mut Session<'_>,
+    token: LeaseToken,
+    ticket: &Ticket,
+    sealed: Option<Bytes>,
+    life: Duration,
+) {
+    let meter = &walk.stack.meter;
+    let Some(bytes) = sealed else {
+        meter.op(Tier::L2, Op::Fill, OpResult::Skipped);
+        session.l2.release(&session.wire, token, &mut session.budget).await;
+        return;
+    };
+    // An invalidation that could not reach the server left the lease standing there.
+    if ticket.holds() {
+        // Refused or failed: counted, and no concern of the caller.
+        let _ = session.l2.fill(&session.wire, token, bytes, life, &mut session.budget).await;
+    } else {
+        meter.op(Tier::L2, Op::Fill, OpResult::Refused);
+    }
+}
+
+/// A loaded or a set value with its lifetimes.
+pub(crate) struct Entry<T> {
+    value: Option<Arc<T>>,
+    fresh_for: Duration,
+    stale_for: Duration,
+    weight: Option<u64>,
+    now: std::time::Instant,
+}
+
+impl<T: Send + Sync + 'static> Entry<T> {
+    pub(crate) fn new(stack: &Stack, options: &Options, told: Told, value: Option<Arc<T>>) -> Self {
+        let Lifetimes { fresh_for, stale_for, negative_for, jitter } = &stack.lifetimes;
+        let (kept, stale_for) = match value {
+            Some(_) => (
+                told.fresh_for.or(options.fresh_for).unwrap_or(*fresh_for),
+                told.stale_for.or(options.stale_for).unwrap_or(*stale_for),
+            ),
+            // An absence is not worth serving late.
+            None => {
+                (told.fresh_for.or(options.negative_for).unwrap_or(*negative_for), Duration::ZERO)
+            }
+        };
+        let now = stack.clock.now();
+        let weight = told.weight.or(options.weight);
+        Self { value, fresh_for: jitter.apply(kept), stale_for, weight, now }
+    }
+
+    /// How long L2 keeps it.
+    pub(crate) fn life(&self) -> Duration {
+        (self.fresh_for + self.stale_for).max(ttl::SHORTEST)
+    }
+
+    pub(crate) fn landed(&self) -> Landed {
+        Landed {
+            value: self.erased(),
+            outcome: Outcome::Load,
+            born: self.now,
+            fresh_until: self.now + self.fresh_for,
+        }
+    }
+
+    /// The entry for L1, with its weight.
+    pub(crate) fn local(
+        &self,
+        stack: &Stack,
+        options: &Options,
+        generation: u64,
+        sealed: Option<&Bytes>,
+    ) -> Keep {
+        let meta = LocalMeta {
+            born: self.now,
+            fresh_until: self.now + self.fresh_for,
+            stale_until: self.now + self.life(),
+            proven_until: read::proven_until(stack, self.now),
+            type_id: TypeId::of::<T>(),
+            schema: options.schema,
+            generation,
+        };
+        let weight = self.weight.unwrap_or_else(|| match sealed {
+            Some(bytes) => bytes.len() as u64,
+            None => size_of::<T>() as u64,
+        });
+        (LocalEntry { value: self.erased(), meta }, weight)
+    }
+
+    /// The entry for L2; `None`, with a word in the log, if it cannot be encoded or is too large.
+    fn seal<C: CodecFor<T>>(&self, walk: &Walk<C>, wire: &[u8]) -> Option<Bytes> {
+        match self.try_seal(&walk.stack, &walk.codec, &walk.options, wire) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                tracing::debug!(cache = &*walk.stack.name, %error, "a value was not stored in L2");
+                None
+            }
+        }
+    }
+
+    /// The entry for L2.
+    pub(crate) fn try_seal<C: CodecFor<T>>(
+        &self,
+        stack: &Stack,
+        codec: &C,
+        options: &Options,
+        wire: &[u8],
+    ) -> Result<Bytes, tiered_codecs::EncodeError> {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let header = Header {
+            codec: codec.id(),
+            negative: self.value.is_none(),
+            schema: options.schema,
+            shape: codec.shape(),
+            fresh_ms: millis(self.fresh_for),
+            stale_ms: millis(self.stale_for),
+            incarnation: 0,
+            source_version: 0,
+        };
+        let write = |out: &mut Vec<u8>| match &self.value {
+            None => Ok(()),
+            Some(value) => codec.encode(value, out),
+        };
+        // A type's own Serialize may panic; that is no more than a value that cannot be encoded.
+        let seal = std::panic::AssertUnwindSafe(|| envelope::seal(&header, wire, write));
+        let bytes = std::panic::catch_unwind(seal)
+            .unwrap_or_else(|_| Err(tiered_codecs::EncodeError("its Serialize panicked".into())))?;
+        if bytes.len() > stack.max_entry_bytes {
+            return Err(tiered_codecs::EncodeError(format!(
+                "it takes {} bytes, and the cache's max_entry_bytes is {}",
+                bytes.len(),
+                stack.max_entry_bytes
+            )));
+        }
+        Ok(Bytes::from(bytes))
+    }
+
+    fn erased(&self) -> tiered_tiers::Value {
+        self.value.clone().map(|value| value as _)
+    }
+}

@@ -1,0 +1,42 @@
+//! How the tiers are: for a service's health endpoint.
+
+use std::time::Duration;
+
+use tiered_tiers::TierError;
+
+/// The state of a cache and its tiers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Health {
+    /// The local tier, if there is one.
+    pub l1: Option<TierHealth>,
+    /// The remote tier, if there is one.
+    pub l2: Option<TierHealth>,
+    /// Invalidations that the server has not confirmed yet.
+    pub pending: usize,
+    /// Whether the cache is switched on.
+    pub enabled: bool,
+}
+
+impl Health {
+    /// Whether every tier answers and nothing is pending. A service works without that, slower.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let up = |tier: &Option<TierHealth>| tier.as_ref().is_none_or(|tier| tier.down.is_none());
+        up(&self.l1) && up(&self.l2) && self.pending == 0
+    }
+}
+
+/// The state of one tier.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TierHealth {
+    /// The tier's name: `"redis"`.
+    pub name: &'static str,
+    /// Why it gives no answer; `None` if it does.
+    pub down: Option<TierError>,
+    /// How long it took to answer, or not to; at most the cache's budget.
+    pub latency: Duration,
+    /// About how many entries it holds, where that is known.
+    pub entries: Option<u64>,
+}

@@ -1,0 +1,192 @@
+//! The remote tier as the engine uses it: under one budget, measured, and never an error.
+//!
+//! Every logical read or write has one [`Budget`] for all its operations together, so a stalled
+//! server costs it once and not at each step. The first failure spends the rest.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tiered_tiers::{Claim, Fill, Found, Lease, LeaseToken, RemoteTier, TierError};
+use tokio::time::{Instant, timeout};
+
+use crate::meter::{Meter, Op, OpResult, Tier};
+
+/// The time that one logical operation may spend on L2.
+#[derive(Debug)]
+pub(crate) struct Budget(Duration);
+
+impl Budget {
+    /// Whether a failure or the clock has used it up.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.0.is_zero()
+    }
+}
+
+/// A remote tier with its measures.
+#[derive(Debug)]
+pub(crate) struct L2 {
+    tier: Arc<dyn RemoteTier>,
+    meter: Arc<Meter>,
+    cache: Arc<str>,
+    budget: Duration,
+    lease_for: Duration,
+    down: AtomicBool,
+}
+
+impl L2 {
+    pub(crate) fn new(
+        tier: Arc<dyn RemoteTier>,
+        meter: Arc<Meter>,
+        cache: Arc<str>,
+        budget: Duration,
+        lease_for: Duration,
+    ) -> Self {
+        Self { tier, meter, cache, budget, lease_for, down: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
+        self.tier.name()
+    }
+
+    /// A fresh budget for one logical operation.
+    pub(crate) fn budget(&self) -> Budget {
+        Budget(self.budget)
+    }
+
+    /// How long the end of a cache waits for what is under way.
+    pub(crate) fn grace(&self) -> Duration {
+        self.budget
+    }
+
+    pub(crate) async fn get(
+        &self,
+        key: &[u8],
+        budget: &mut Budget,
+    ) -> Result<Option<Found>, TierError> {
+        let seen =
+            |found: &Option<Found>| if found.is_some() { OpResult::Hit } else { OpResult::Miss };
+        self.run(Op::Get, budget, self.tier.get(key), seen).await
+    }
+
+    pub(crate) async fn lease(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        claim: Claim,
+        budget: &mut Budget,
+    ) -> Result<Lease, TierError> {
+        let seen = |lease: &Lease| match lease {
+            Lease::Granted(_) => OpResult::Granted,
+            Lease::Held(_) => OpResult::Held,
+        };
+        self.run(Op::Lease, budget, self.tier.lease(key, token, self.lease_for, claim), seen).await
+    }
+
+    pub(crate) async fn fill(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        bytes: Bytes,
+        life: Duration,
+        budget: &mut Budget,
+    ) -> Result<Fill, TierError> {
+        let seen = |fill: &Fill| match fill {
+            Fill::Stored => OpResult::Stored,
+            Fill::Refused => OpResult::Refused,
+        };
+        self.run(Op::Fill, budget, self.tier.fill(key, token, bytes, life), seen).await
+    }
+
+    pub(crate) async fn release(&self, key: &[u8], token: LeaseToken, budget: &mut Budget) {
+        // A lease that cannot be given up ends by itself.
+        let _ =
+            self.run(Op::Release, budget, self.tier.release(key, token), |()| OpResult::Ok).await;
+    }
+
+    pub(crate) async fn set(
+        &self,
+        key: &[u8],
+        bytes: Bytes,
+        life: Duration,
+        budget: &mut Budget,
+    ) -> Result<(), TierError> {
+        self.run(Op::Set, budget, self.tier.set(key, bytes, life), |()| OpResult::Ok).await
+    }
+
+    pub(crate) async fn delete(&self, key: &[u8], budget: &mut Budget) -> Result<(), TierError> {
+        self.run(Op::Delete, budget, self.tier.delete(key), |()| OpResult::Ok).await
+    }
+
+    pub(crate) async fn ping(&self, budget: &mut Budget) -> Result<(), TierError> {
+        self.run(Op::Ping, budget, self.tier.ping(), |()| OpResult::Ok).await
+    }
+
+    /// Clears a prefix. Takes as long as it takes: the tier bounds each of its steps.
+    pub(crate) async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
+        let mut budget = Budget(Duration::from_secs(600));
+        self.run(Op::Clear, &mut budget, self.tier.clear(prefix), |()| OpResult::Ok).await
+    }
+
+    async fn run<R>(
+        &self,
+        op: Op,
+        budget: &mut Budget,
+        operation: impl Future<Output = Result<R, TierError>>,
+        seen: impl FnOnce(&R) -> OpResult,
+    ) -> Result<R, TierError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(TierError::NoRuntime);
+        }
+        if budget.is_spent() {
+            return Err(TierError::Timeout);
+        }
+        let start = Instant::now();
+        let result = match timeout(budget.0, operation).await {
+            Ok(result) => result,
+            Err(_) => Err(TierError::Timeout),
+        };
+        let took = start.elapsed();
+        self.meter.op_time(op, took);
+        self.meter.op(
+            Tier::L2,
+            op,
+            match &result {
+                Ok(value) => seen(value),
+                Err(TierError::Timeout) => OpResult::Timeout,
+                Err(_) => OpResult::Error,
+            },
+        );
+        match &result {
+            Ok(_) => budget.0 = budget.0.saturating_sub(took),
+            Err(_) => budget.0 = Duration::ZERO,
+        }
+        self.tell(result.as_ref().err());
+        result
+    }
+
+    /// Logs the first failure and the recovery, and nothing in between.
+    fn tell(&self, error: Option<&TierError>) {
+        match error {
+            Some(error) if !self.down.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(cache = &*self.cache, tier = self.name(), %error, "the cache server gives no answer; going on without it");
+            }
+            None if self.down.load(Ordering::Relaxed)
+                && self.down.swap(false, Ordering::Relaxed) =>
+            {
+                tracing::info!(
+                    cache = &*self.cache,
+                    tier = self.name(),
+                    "the cache server answers again"
+                );
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A tiered cache for services: values live decoded in this process (L1), as checked bytes on a
+//! cache server (L2), and come from the database when neither has them. Nothing that goes wrong in
+//! a cache goes wrong for the caller.
+//!
+//! ```
+//! # #[derive(Clone, serde::Serialize, serde::Deserialize)] struct User { name: String }
+//! # struct Db; impl Db { async fn user(&self, _: u64) -> Result<User, std::io::Error> { Ok(User { name: "Ada".into() }) } }
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tiered::Error> {
+//! # let db = Db;
+//! use std::time::Duration;
+//! use tiered::{Postcard, Tiered, tiers::{Memory, Moka}};
+//!
+//! let cache = Tiered::new(Moka::new(100_000), Memory::new()) // or Redis::new("redis://127.0.0.1/")?
+//!     .codec(Postcard)
+//!     .namespace("shop")
+//!     .fresh_for(Duration::from_secs(300))
+//!     .stale_for(Duration::from_secs(3_600))
+//!     .build()?;
+//!
+//! let user = cache.get_or_load("user:1", || async { db.user(1).await }).await?; // Arc<User>
+//! # assert_eq!(user.name, "Ada");
+//! # Ok(()) }
+//! ```
+//!
+//! # The map
+//!
+//! | to | see |
+//! |---|---|
+//! | put a cache together | [`Tiered::new`], [`Tiered::local`], [`Tiered::remote`], [`Builder`] |
+//! | choose tiers, or write one | [`tiers`] |
+//! | choose a codec, or write one | [`codecs`] |
+//! | read, write, invalidate | [`Tiered`] |
+//! | do so with options | [`Tiered::key`], [`Request`] |
+//! | choose a strategy | [`CacheStrategy`] |
+//! | cache entities out of repositories | [`CacheEntity`], [`DataRepository`], [`CacheFeed`], [`Tiered::execute`] |
+//! | know how a read ended | [`Outcome`], [`Answer`] |
+//! | see how it fares | [`Tiered::stats`], [`Tiered::health`] |
+//!
+//! In the source, a read goes `request` → `walk` (who leads, who waits) → `fill` (the steps) →
+//! `read` (what the tiers have); a write goes `request` → `write`. Decisions are pure and stand in
+//! `strategy` and `freshness`; mechanisms are `flight`, `fence`, `pending` and `l2`.
+
+mod builder;
+mod cache;
+mod entity;
+mod error;
+mod fence;
+mod fill;
+mod flight;
+mod freshness;
+mod health;
+mod key;
+mod l2;
+mod load;
+mod meter;
+mod outcome;
+mod pending;
+mod probe;
+mod read;
+mod replay;
+mod request;
+mod stack;
+mod strategy;
+mod sync;
+pub mod ttl;
+mod walk;
+mod write;
+
+pub use tiered_codecs as codecs;
+#[cfg(feature = "postcard")]
+pub use tiered_codecs::Postcard;
+pub use tiered_tiers as tiers;
+
+pub use self::{
+    builder::Builder,
+    cache::Tiered,
+    entity::{CacheEntity, CacheFeed, DataRepository, Invalid, Repository},
+    error::{Error, LoadAborted, LoadError, LoaderPanicked},
+    health::{Health, TierHealth},
+    key::{Key, MAX_KEY_LEN},
+    meter::Stats,
+    outcome::{Ack, Answer, Outcome},
+    request::{LoadContext, Request},
+    strategy::CacheStrategy,
+    ttl::Jitter,
+};
+
+/// The codec of caches that name none.
+#[cfg(feature = "postcard")]
+pub type DefaultCodec = Postcard;
+/// The codec of caches that name none: without the feature `postcard` a cache with an L2 must name
+/// one.
+#[cfg(not(feature = "postcard"))]
+pub type DefaultCodec = codecs::NoCodec;

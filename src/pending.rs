@@ -1,0 +1,182 @@
+//! Invalidations that the cache server has not confirmed yet.
+//!
+//! While a key is pending this process neither reads nor fills it in L2. Before it does, and as
+//! soon as the server answers again, the delete is replayed. The queue is bounded; when it flows
+//! over, single keys are given up and the whole namespace is cleared instead, and until then L2 is
+//! not used at all.
+//!
+//! The queue lives in memory: a process that dies with it leaves the server's entries to their
+//! expiry.
+
+use std::collections::HashMap;
+
+use crate::{Key, sync::Mutex};
+
+/// Unconfirmed invalidations of one cache.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    state: Mutex<State>,
+    bound: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    keys: HashMap<Key, u64>,
+    /// Set by an overflow: the number of the last one.
+    void: Option<u64>,
+    count: u64,
+    replaying: bool,
+}
+
+/// What stands in the way of using L2 for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing.
+    Clear,
+    /// The key's delete must be replayed first. The number tells this invalidation from a later one.
+    Delete(u64),
+    /// The namespace must be cleared first.
+    Void,
+}
+
+/// One step of the replay.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Delete this key.
+    Delete(Key, u64),
+    /// Clear the namespace.
+    Clear(u64),
+}
+
+impl Pending {
+    pub(crate) fn new(bound: usize) -> Self {
+        Self { state: Mutex::default(), bound }
+    }
+
+    /// Queues a key. Says whether this overflowed the queue.
+    pub(crate) fn push(&self, key: Key) -> bool {
+        let mut state = self.state.lock();
+        state.count += 1;
+        let count = state.count;
+        if state.void.is_some()
+            || (state.keys.len() >= self.bound && !state.keys.contains_key(&key))
+        {
+            // What this one invalidates may be newer than what a clear under way has seen.
+            let first = state.void.replace(count).is_none();
+            state.keys = HashMap::new();
+            return first;
+        }
+        state.keys.insert(key, count);
+        false
+    }
+
+    pub(crate) fn standing(&self, key: &Key) -> Standing {
+        let state = self.state.lock();
+        if state.void.is_some() {
+            return Standing::Void;
+        }
+        state.keys.get(key).map_or(Standing::Clear, |count| Standing::Delete(*count))
+    }
+
+    /// The server has dropped the entry of `key` after invalidation `count` was queued.
+    pub(crate) fn confirm(&self, key: &Key, count: u64) {
+        let mut state = self.state.lock();
+        if state.keys.get(key) == Some(&count) {
+            state.keys.remove(key);
+        }
+    }
+
+    /// The server has cleared the namespace after overflow `count`.
+    pub(crate) fn confirm_clear(&self, count: u64) {
+        let mut state = self.state.lock();
+        if state.void == Some(count) {
+            state.void = None;
+        }
+    }
+
+    /// A number of the next steps to replay.
+    pub(crate) fn next(&self, most: usize) -> Vec<Task> {
+        let state = self.state.lock();
+        match state.void {
+            Some(count) => vec![Task::Clear(count)],
+            None => {
+                let task = |(key, count): (&Key, &u64)| Task::Delete(key.clone(), *count);
+                state.keys.iter().take(most).map(task).collect()
+            }
+        }
+    }
+
+    /// The number of keys waiting; a voided namespace counts as one.
+    pub(crate) fn len(&self) -> usize {
+        let state = self.state.lock();
+        state.keys.len() + usize::from(state.void.is_some())
+    }
+
+    /// Claims the replay if there is something to do and nobody does it.
+    pub(crate) fn claim_replay(&self) -> bool {
+        let mut state = self.state.lock();
+        let idle = !state.replaying && (state.void.is_some() || !state.keys.is_empty());
+        state.replaying |= idle;
+        idle
+    }
+
+    /// Ends the replay if there is nothing left to do, in one step with looking.
+    pub(crate) fn finish_replay(&self) -> bool {
+        let mut state = self.state.lock();
+        let empty = state.void.is_none() && state.keys.is_empty();
+        state.replaying &= !empty;
+        empty
+    }
+
+    /// The replay ended before its work did: its runtime went away.
+    pub(crate) fn abandon_replay(&self) {
+        self.state.lock().replaying = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_stands_until_its_last_invalidation_is_confirmed() {
+        let pending = Pending::new(8);
+        let key = Key::from("a");
+        assert!(!pending.push(key.clone()));
+        let Standing::Delete(first) = pending.standing(&key) else { panic!("not pending") };
+        assert!(!pending.push(key.clone()));
+        pending.confirm(&key, first);
+        assert!(matches!(pending.standing(&key), Standing::Delete(second) if second > first));
+        assert_eq!(pending.standing(&Key::from("b")), Standing::Clear);
+    }
+
+    #[test]
+    fn an_overflow_voids_the_namespace_until_a_later_clear() {
+        let pending = Pending::new(2);
+        assert!(!pending.push(Key::from(1)));
+        assert!(!pending.push(Key::from(2)));
+        assert!(!pending.push(Key::from(2)), "a key already queued needs no more room");
+        assert!(pending.push(Key::from(3)));
+        assert_eq!(pending.standing(&Key::from("never seen")), Standing::Void);
+        let Some(Task::Clear(count)) = pending.next(9).pop() else { panic!("no clear") };
+        assert!(!pending.push(Key::from(4)), "told once");
+        pending.confirm_clear(count);
+        assert_eq!(
+            pending.standing(&Key::from(4)),
+            Standing::Void,
+            "a clear before it is not enough"
+        );
+    }
+
+    #[test]
+    fn one_replay_at_a_time_and_none_for_nothing() {
+        let pending = Pending::new(8);
+        assert!(!pending.claim_replay());
+        pending.push(Key::from(1));
+        assert!(pending.claim_replay());
+        assert!(!pending.claim_replay());
+        assert!(!pending.finish_replay());
+        pending.abandon_replay();
+        assert!(pending.claim_replay());
+    }
+}

@@ -1,0 +1,58 @@
+//! Looking without reading: is it there, are the tiers alive.
+
+use std::sync::Arc;
+
+use tiered_codecs::envelope;
+
+use crate::{
+    Error, Key, TierHealth,
+    freshness::{self, Verdict},
+    read,
+    stack::Stack,
+};
+
+/// Whether a fresh value of any type is cached.
+pub(crate) async fn contains(stack: &Arc<Stack>, key: &Key) -> Result<bool, Error> {
+    key.check()?;
+    if !stack.is_enabled() {
+        return Ok(false);
+    }
+    let local = stack.l1.as_deref().and_then(|tier| tier.get(key.as_bytes()));
+    if let Some(entry) = local
+        && entry.meta.generation == stack.fence.generation()
+        && freshness::judge(&entry.meta, stack.clock.now()) == Verdict::Fresh
+    {
+        return Ok(entry.value.is_some());
+    }
+    let Some(l2) = &stack.l2 else { return Ok(false) };
+    stack.require_runtime()?;
+    let (wire, mut budget) = (key.wire(&stack.namespace), l2.budget());
+    read::settle(stack, l2, key, &wire, &mut budget).await.map_err(Error::Backend)?;
+    let Some(found) = l2.get(&wire, &mut budget).await.map_err(Error::Backend)? else {
+        return Ok(false);
+    };
+    let header = match envelope::open(&found.bytes, &wire, stack.max_entry_bytes) {
+        Ok(opened) => opened.header,
+        Err(refusal) => {
+            stack.refused(key, refusal.label());
+            return Ok(false);
+        }
+    };
+    let fresh = found.remaining.map(|left| freshness::ages(&header, left).fresh);
+    Ok(!header.negative && fresh.is_some_and(|fresh| !fresh.is_zero()))
+}
+
+/// A round trip to L2.
+pub(crate) async fn ping(stack: &Stack) -> Result<(), Error> {
+    let Some(l2) = &stack.l2 else { return Ok(()) };
+    stack.require_runtime()?;
+    l2.ping(&mut l2.budget()).await.map_err(Error::Backend)
+}
+
+/// The state of L2.
+pub(crate) async fn l2_health(stack: &Stack) -> Option<TierHealth> {
+    let l2 = stack.l2.as_ref()?;
+    let start = std::time::Instant::now();
+    let down = l2.ping(&mut l2.budget()).await.err();
+    Some(TierHealth { name: l2.name(), down, latency: start.elapsed(), entries: None })
+}

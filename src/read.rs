@@ -1,0 +1,176 @@
+//! Reading: what the tiers have of a key, and whether it may be served. Loads nothing.
+
+use std::{
+    any::TypeId,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tiered_codecs::{
+    CodecFor,
+    envelope::{self, Expected, Refusal},
+};
+use tiered_tiers::{Found, LocalEntry, LocalMeta, TierError};
+
+use crate::{
+    Key, Outcome,
+    fence::Ticket,
+    freshness::{self, Verdict},
+    l2::{Budget, L2},
+    pending::Standing,
+    replay,
+    stack::{Landed, Stack},
+    walk::Walk,
+};
+
+/// What L1 has to say.
+#[derive(Debug)]
+pub(crate) enum Local {
+    /// An answer that may be served as it is; a negative one too.
+    Fresh(Landed),
+    /// A value that may be served while a refresh runs, or when the load fails.
+    Stale(Landed),
+    /// A value that may be served only when L2 and the load fail.
+    Unproven(Landed),
+    /// Nothing of use.
+    Absent,
+}
+
+/// What L2 has to say.
+#[derive(Debug)]
+pub(crate) enum Remote {
+    /// An answer that may be served as it is; a negative one too.
+    Fresh(Landed, Keep),
+    /// A value that may be served while a refresh runs, or when the load fails.
+    Stale(Landed, Keep),
+    /// Nothing of use; a load may fill it.
+    Absent,
+    /// An entry of a newer version of this program, which must not be overwritten.
+    Newer,
+}
+
+/// An L2 entry as L1 keeps it, with its weight.
+pub(crate) type Keep = (LocalEntry, u64);
+
+/// Looks into L1. No await, no allocation, no lock of ours.
+pub(crate) fn local(stack: &Stack, key: &Key, type_id: TypeId, schema: u32) -> Local {
+    let Some(entry) = stack.local(key, type_id, schema) else { return Local::Absent };
+    let LocalEntry { value, meta } = entry;
+    let negative = value.is_none();
+    let landed = |outcome| Landed {
+        value,
+        outcome: if negative { Outcome::Negative } else { outcome },
+        born: meta.born,
+        fresh_until: meta.fresh_until,
+    };
+    match freshness::judge(&meta, stack.clock.now()) {
+        Verdict::Fresh => Local::Fresh(landed(Outcome::HitL1)),
+        // An absence is not worth serving late.
+        _ if negative => Local::Absent,
+        Verdict::Stale => Local::Stale(landed(Outcome::Stale)),
+        Verdict::Unproven => Local::Unproven(landed(Outcome::Stale)),
+        Verdict::Expired => Local::Absent,
+    }
+}
+
+/// Replays what is pending for a key, so that L2 may be used for it.
+pub(crate) async fn settle(
+    stack: &Arc<Stack>,
+    l2: &L2,
+    key: &Key,
+    wire: &[u8],
+    budget: &mut Budget,
+) -> Result<(), TierError> {
+    let standing = stack.pending.standing(key);
+    if standing != Standing::Clear {
+        replay::start(stack);
+    }
+    match standing {
+        Standing::Clear => Ok(()),
+        Standing::Delete(count) => {
+            l2.delete(wire, budget).await?;
+            stack.pending.confirm(key, count);
+            Ok(())
+        }
+        Standing::Void => Err(TierError::Unreachable(
+            "too many invalidations are pending: the namespace is to be cleared first".into(),
+        )),
+    }
+}
+
+/// Judges what L2 returned. `asked` is when it was asked: an answer is never younger than that.
+pub(crate) fn open<T, C>(
+    walk: &Walk<C>,
+    wire: &[u8],
+    ticket: &Ticket,
+    asked: Instant,
+    found: &Found,
+) -> Remote
+where
+    T: Send + Sync + 'static,
+    C: CodecFor<T>,
+{
+    let Walk { stack, codec, key, .. } = walk;
+    let schema = walk.options.schema;
+    let refuse = |reason| {
+        stack.refused(key, reason);
+        Remote::Absent
+    };
+    let opened = match envelope::open(&found.bytes, wire, stack.max_entry_bytes) {
+        Ok(opened) => opened,
+        Err(refusal) => return refuse(refusal.label()),
+    };
+    let expected = Expected { codec: codec.id(), schema, shape: codec.shape() };
+    if let Err(refusal) = opened.header.accept(&expected) {
+        refuse(refusal.label());
+        return if refusal == Refusal::NewerSchema { Remote::Newer } else { Remote::Absent };
+    }
+    let Some(remaining) = found.remaining else { return refuse("undated") };
+    let ages = freshness::ages(&opened.header, remaining);
+    if ages.usable.is_zero() {
+        return Remote::Absent;
+    }
+    let value = if opened.header.negative {
+        None
+    } else {
+        // A type's own Deserialize may panic; that is no more than an entry that cannot be read.
+        let decode = AssertUnwindSafe(|| codec.decode(opened.payload));
+        match std::panic::catch_unwind(decode) {
+            Ok(Ok(value)) => Some(Arc::new(value) as Arc<dyn std::any::Any + Send + Sync>),
+            Ok(Err(error)) => return refuse(error.label()),
+            Err(_) => return refuse("panic"),
+        }
+    };
+    let negative = value.is_none();
+    let meta = LocalMeta {
+        born: asked.checked_sub(ages.age).unwrap_or(asked),
+        fresh_until: asked + ages.fresh,
+        stale_until: asked + ages.usable,
+        proven_until: proven_until(stack, asked),
+        type_id: TypeId::of::<T>(),
+        schema,
+        generation: ticket.generation(),
+    };
+    let landed = |outcome| Landed {
+        value: value.clone(),
+        outcome: if negative { Outcome::Negative } else { outcome },
+        born: meta.born,
+        fresh_until: meta.fresh_until,
+    };
+    let keep = (LocalEntry { value: value.clone(), meta }, found.bytes.len() as u64);
+    if !ages.fresh.is_zero() {
+        Remote::Fresh(landed(Outcome::HitL2), keep)
+    } else if negative {
+        Remote::Absent
+    } else {
+        Remote::Stale(landed(Outcome::Stale), keep)
+    }
+}
+
+/// Until when L1 may serve what was read or stored at `now` without asking L2 again.
+pub(crate) fn proven_until(stack: &Stack, now: Instant) -> Instant {
+    // Far enough to never come; lifetimes are bounded by ten years.
+    const EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    now + stack.local_for.unwrap_or(EVER)
+}

@@ -1,0 +1,94 @@
+//! Replaying pending invalidations as soon as the cache server answers again.
+//!
+//! A task that lives only while something is pending. It holds the cache weakly, so that it ends
+//! with the last handle.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use crate::{Key, pending::Task, stack::Stack};
+
+const SHORTEST_WAIT: Duration = Duration::from_millis(25);
+const LONGEST_WAIT: Duration = Duration::from_millis(250);
+const STEP: usize = 256;
+
+/// Queues the invalidation of a key that the server has not confirmed.
+pub(crate) fn queue(stack: &Arc<Stack>, key: &Key) {
+    if stack.pending.push(key.clone()) {
+        tracing::warn!(
+            cache = &*stack.name,
+            "too many invalidations are pending: L2 is not used until its namespace is cleared"
+        );
+    }
+    start(stack);
+}
+
+/// Starts the task, if there is something to do and nobody does it.
+pub(crate) fn start(stack: &Arc<Stack>) {
+    if stack.pending.claim_replay() {
+        let running = Running { stack: Arc::downgrade(stack), claimed: true };
+        // Outside a runtime the claim falls with the task: the next read on one starts it.
+        let _ = stack.spawn(run(running));
+    }
+}
+
+/// The claim on the replay: given back if the task is dropped before its work is done.
+struct Running {
+    stack: Weak<Stack>,
+    claimed: bool,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.claimed
+            && let Some(stack) = self.stack.upgrade()
+        {
+            stack.pending.abandon_replay();
+        }
+    }
+}
+
+async fn run(mut running: Running) {
+    let mut wait = SHORTEST_WAIT;
+    loop {
+        let Some(stack) = running.stack.upgrade() else { return };
+        let answered = step(&stack).await;
+        if stack.pending.finish_replay() {
+            // Given back in one step with finding nothing to do: doing it again could take it from
+            // a task that was started since.
+            running.claimed = false;
+            return;
+        }
+        drop(stack);
+        if answered {
+            wait = SHORTEST_WAIT;
+        } else {
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+}
+
+/// Replays some; says whether the server answered.
+async fn step(stack: &Stack) -> bool {
+    let Some(l2) = &stack.l2 else { return false };
+    for task in stack.pending.next(STEP) {
+        let answered = match task {
+            Task::Delete(key, count) => {
+                let deleted = l2.delete(&key.wire(&stack.namespace), &mut l2.budget()).await;
+                deleted.map(|()| stack.pending.confirm(&key, count))
+            }
+            Task::Clear(count) => {
+                let prefix = format!("{}:", stack.namespace);
+                let cleared = l2.clear(prefix.as_bytes()).await;
+                cleared.map(|()| stack.pending.confirm_clear(count))
+            }
+        };
+        if answered.is_err() {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,347 @@
+//! One call and its options: `cache.key("user:1").fresh_for(..).get_or_load(..)`.
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use tiered_codecs::CodecFor;
+
+use crate::{
+    Ack, Answer, CacheStrategy, Error, Key, Outcome, Tiered,
+    load::{self, Wanted},
+    read::Local,
+    sync::Mutex,
+    ttl::{self, Jitter},
+    walk::{self, Walk},
+    write,
+};
+
+/// The lifetimes that a cache gives its entries.
+#[derive(Clone, Debug)]
+pub(crate) struct Lifetimes {
+    pub(crate) fresh_for: Duration,
+    pub(crate) stale_for: Duration,
+    pub(crate) negative_for: Duration,
+    pub(crate) jitter: Jitter,
+}
+
+/// What one call asks for beyond the cache's own settings.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) fresh_for: Option<Duration>,
+    pub(crate) stale_for: Option<Duration>,
+    pub(crate) negative_for: Option<Duration>,
+    pub(crate) weight: Option<u64>,
+    pub(crate) strategy: CacheStrategy,
+    pub(crate) schema: u32,
+    pub(crate) skip_l1: bool,
+    pub(crate) skip_l2: bool,
+}
+
+impl Options {
+    fn check(&self) -> Result<(), Error> {
+        self.fresh_for.map_or(Ok(()), |given| ttl::check("fresh_for", given))?;
+        self.stale_for.map_or(Ok(()), |given| ttl::check_longest("stale_for", given))?;
+        self.negative_for.map_or(Ok(()), |given| ttl::check("negative_for", given))?;
+        Ok(())
+    }
+}
+
+/// What a loader can say of the entry it makes. Cloneable, so that it can be moved into the load.
+#[derive(Clone, Debug, Default)]
+pub struct LoadContext {
+    told: Arc<Mutex<Told>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) fresh_for: Option<Duration>,
+    pub(crate) stale_for: Option<Duration>,
+    pub(crate) weight: Option<u64>,
+}
+
+impl LoadContext {
+    /// How long this entry is fresh, present or absent; held between 1 ms and ten years.
+    pub fn fresh_for(&self, time: Duration) {
+        self.told.lock().fresh_for = Some(time.clamp(ttl::SHORTEST, ttl::LONGEST));
+    }
+
+    /// How long after that it may stand in for a failing load; at most ten years.
+    pub fn stale_for(&self, time: Duration) {
+        self.told.lock().stale_for = Some(time.min(ttl::LONGEST));
+    }
+
+    /// What the entry weighs in an L1 that is bounded by weight.
+    pub fn weight(&self, weight: u64) {
+        self.told.lock().weight = Some(weight);
+    }
+
+    pub(crate) fn told(&self) -> Told {
+        *self.told.lock()
+    }
+}
+
+/// A call being put together; made by [`Tiered::key`]. Nothing happens until one of the verbs
+/// (`get`, `get_or_load`, `set`, …) is awaited.
+///
+/// Calls that join a load under way get its entry: the options of the caller that leads decide.
+#[must_use = "a request does nothing until one of its verbs is awaited"]
+pub struct Request<'a, C> {
+    cache: &'a Tiered<C>,
+    key: Key,
+    options: Options,
+}
+
+impl<C> fmt::Debug for Request<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("key", &self.key).field("options", &self.options).finish()
+    }
+}
+
+/// Options.
+impl<'a, C> Request<'a, C> {
+    pub(crate) fn new(cache: &'a Tiered<C>, key: Key) -> Self {
+        Self { cache, key, options: Options::default() }
+    }
+
+    /// How long the entry is fresh, before jitter.
+    pub fn fresh_for(mut self, time: Duration) -> Self {
+        self.options.fresh_for = Some(time);
+        self
+    }
+
+    /// How long after its freshness the entry may stand in for a failing load.
+    pub fn stale_for(mut self, time: Duration) -> Self {
+        self.options.stale_for = Some(time);
+        self
+    }
+
+    /// How long the answer "there is none" is kept.
+    pub fn negative_for(mut self, time: Duration) -> Self {
+        self.options.negative_for = Some(time);
+        self
+    }
+
+    /// Which way to walk; [`CacheStrategy::Refresh`] unless told.
+    pub fn strategy(mut self, strategy: CacheStrategy) -> Self {
+        self.options.strategy = strategy;
+        self
+    }
+
+    /// The schema version of the value's type. An entry of an older one is a miss and is
+    /// overwritten; an entry of a newer one is a miss and is left alone.
+    pub fn schema(mut self, version: u32) -> Self {
+        self.options.schema = version;
+        self
+    }
+
+    /// Neither reads nor fills L1. A `set` still drops what L1 has.
+    pub fn skip_l1(mut self) -> Self {
+        self.options.skip_l1 = true;
+        self
+    }
+
+    /// Neither reads nor fills L2. A `set` still drops what L2 has.
+    pub fn skip_l2(mut self) -> Self {
+        self.options.skip_l2 = true;
+        self
+    }
+
+    /// What the entry weighs in an L1 that is bounded by weight; the length of its encoded form
+    /// unless told, or the size of its type in a cache without an L2.
+    pub fn weight(mut self, weight: u64) -> Self {
+        self.options.weight = Some(weight);
+        self
+    }
+}
+
+/// Verbs.
+impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
+    /// Looks into L1, without an allocation; only what has no answer there begins a walk.
+    fn begin<T>(self, wanted: Wanted) -> Result<Begun<T, C>, Error>
+    where
+        T: Send + Sync + 'static,
+    {
+        self.key.check()?;
+        self.options.check()?;
+        let (stack, codec) = self.cache.parts();
+        let local = walk::local::<T>(stack, &self.key, &self.options, wanted);
+        match local {
+            Local::Fresh(landed) => {
+                stack.meter.request(landed.outcome);
+                Ok(Begun::Answered(walk::answer(stack, landed)))
+            }
+            local => {
+                Ok(Begun::Walk(Walk::new(stack, codec, self.key, self.options, wanted, local)))
+            }
+        }
+    }
+
+    /// The cached value with what is known of it, the database never asked: the strategy `Fresh`,
+    /// whatever was set.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] if L1 had nothing and L2 gave no answer; [`Error::InvalidKey`],
+    /// [`Error::Config`] for a call that cannot work.
+    pub async fn lookup<T>(mut self) -> Result<Answer<T>, Error>
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        self.options.strategy = CacheStrategy::Fresh;
+        match self.begin(Wanted::Any)? {
+            Begun::Answered(answer) => Ok(answer),
+            Begun::Walk(walk) => walk.look().await,
+        }
+    }
+
+    /// The cached value; see [`lookup`](Self::lookup).
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup).
+    pub async fn get<T>(self) -> Result<Option<Arc<T>>, Error>
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        Ok(self.lookup().await?.value)
+    }
+
+    /// The value, loaded if the cache has none, with what is known of it: the general form. The
+    /// loader gets a [`LoadContext`] in which it can set the entry's lifetime, and says `None` for
+    /// what does not exist.
+    ///
+    /// The loader may borrow: it runs in this future. If this future is dropped midway, a waiter
+    /// takes over with its own loader.
+    ///
+    /// # Errors
+    /// [`Error::Repository`] if the loader failed or panicked, [`Error::Timeout`] if it took too
+    /// long, and in neither case a stale value is left; [`Error::Backend`] under the strategy
+    /// `Fresh`; [`Error::InvalidKey`] and [`Error::Config`] for a call that cannot work.
+    pub async fn load<T, E, F, Fut>(self, loader: F) -> Result<Answer<T>, Error>
+    where
+        T: Send + Sync + 'static,
+        E: fmt::Display + fmt::Debug + Send + Sync + 'static,
+        F: FnOnce(LoadContext) -> Fut + Send,
+        Fut: Future<Output = Result<Option<T>, E>> + Send,
+        C: CodecFor<T>,
+    {
+        match self.begin(Wanted::Any)? {
+            Begun::Answered(answer) => Ok(answer),
+            Begun::Walk(walk) => walk.borrowed(load::boxed(loader)).await,
+        }
+    }
+
+    /// The value, loaded if the cache has none. See [`load`](Self::load).
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub async fn get_or_load_opt<T, E, F, Fut>(self, loader: F) -> Result<Option<Arc<T>>, Error>
+    where
+        T: Send + Sync + 'static,
+        E: fmt::Display + fmt::Debug + Send + Sync + 'static,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<Option<T>, E>> + Send,
+        C: CodecFor<T>,
+    {
+        Ok(self.load(|_| loader()).await?.value)
+    }
+
+    /// The value, loaded if the cache has none; a value that exists: a remembered absence loads.
+    /// See [`load`](Self::load).
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); [`Error::Config`] if the strategy is `Fresh` and the cache has
+    /// nothing, for then there is no value to return.
+    pub async fn get_or_load<T, E, F, Fut>(self, loader: F) -> Result<Arc<T>, Error>
+    where
+        T: Send + Sync + 'static,
+        E: fmt::Display + fmt::Debug + Send + Sync + 'static,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<T, E>> + Send,
+        C: CodecFor<T>,
+    {
+        present(match self.begin(Wanted::Value)? {
+            Begun::Answered(answer) => answer,
+            Begun::Walk(walk) => {
+                walk.borrowed(load::boxed(|_| async { loader().await.map(Some) })).await?
+            }
+        })
+    }
+
+    /// As [`load`](Self::load), with a loader that borrows nothing. It runs in a task: dropping
+    /// this future does not end it, its value is always stored and shared, and a stale value is
+    /// served at once while it runs behind.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load); [`Error::Config`] outside a tokio runtime.
+    pub async fn load_detached<T, E, F, Fut>(self, loader: F) -> Result<Answer<T>, Error>
+    where
+        T: Send + Sync + 'static,
+        E: fmt::Display + fmt::Debug + Send + Sync + 'static,
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Option<T>, E>> + Send + 'static,
+        C: CodecFor<T>,
+    {
+        match self.begin(Wanted::Any)? {
+            Begun::Answered(answer) => Ok(answer),
+            Begun::Walk(walk) => walk.detached(load::boxed(loader)).await,
+        }
+    }
+
+    /// As [`get_or_load`](Self::get_or_load), with a loader that borrows nothing; see
+    /// [`load_detached`](Self::load_detached).
+    ///
+    /// # Errors
+    /// As [`get_or_load`](Self::get_or_load); [`Error::Config`] outside a tokio runtime.
+    pub async fn detached<T, E, F, Fut>(self, loader: F) -> Result<Arc<T>, Error>
+    where
+        T: Send + Sync + 'static,
+        E: fmt::Display + fmt::Debug + Send + Sync + 'static,
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        C: CodecFor<T>,
+    {
+        present(match self.begin(Wanted::Value)? {
+            Begun::Answered(answer) => answer,
+            Begun::Walk(walk) => {
+                walk.detached(load::boxed(|_| async { loader().await.map(Some) })).await?
+            }
+        })
+    }
+
+    /// Stores a value in every tier. It wins over every load and every `set` that began before it.
+    ///
+    /// Takes two round trips to Redis: see the fence in `RemoteTier`'s contract. Dropping the
+    /// future midway leaves the key invalidated.
+    ///
+    /// # Errors
+    /// [`Error::Serialization`] for a value that cannot be encoded or is larger than the cache's
+    /// `max_entry_bytes`, with nothing changed; [`Error::InvalidKey`] and [`Error::Config`] for a
+    /// call that cannot work. A cache server that gives no answer is no error but
+    /// [`Ack::Pending`].
+    pub async fn set<T>(self, value: impl Into<Arc<T>>) -> Result<Ack, Error>
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        self.key.check()?;
+        self.options.check()?;
+        let (stack, codec) = self.cache.parts();
+        write::set(stack, codec, &self.key, &self.options, value.into()).await
+    }
+}
+
+/// Where a call goes from L1.
+enum Begun<T, C> {
+    Answered(Answer<T>),
+    Walk(Walk<C>),
+}
+
+fn present<T>(answer: Answer<T>) -> Result<Arc<T>, Error> {
+    answer.value.ok_or_else(|| {
+        debug_assert_eq!(answer.outcome, Outcome::Miss);
+        Error::config(
+            "get_or_load under the strategy Fresh found nothing, and Fresh never loads: use get \
+             or get_or_load_opt, which can say None",
+        )
+    })
+}

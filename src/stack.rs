@@ -1,0 +1,206 @@
+//! The tiers of one cache with the mechanisms around them: what all the paths share.
+
+use std::{
+    any::TypeId,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tiered_tiers::{Clock, LocalEntry, LocalTier, Value};
+
+use crate::{
+    Error, Key,
+    fence::{Fence, Ticket},
+    flight::{self, Flights},
+    l2::L2,
+    meter::{Meter, Op, OpResult, Tier},
+    outcome::Outcome,
+    pending::Pending,
+    request::Lifetimes,
+    sync::Mutex,
+};
+
+/// What a flight is about, besides its key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Course {
+    pub(crate) type_id: TypeId,
+    pub(crate) schema: u32,
+    pub(crate) kind: Kind,
+}
+
+/// What kind of walk it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// Looks into the cache only.
+    Lookup,
+    /// Loads if the cache has nothing.
+    Load,
+}
+
+/// How a walk ended: what its callers share. The value's type is the course's.
+#[derive(Clone, Debug)]
+pub(crate) struct Landed {
+    pub(crate) value: Value,
+    pub(crate) outcome: Outcome,
+    pub(crate) born: Instant,
+    pub(crate) fresh_until: Instant,
+}
+
+pub(crate) type Walked = Result<Landed, Error>;
+pub(crate) type Leader = flight::Leader<Key, Course, Walked>;
+
+/// One cache without its codec, shared by all clones of the handle.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    pub(crate) name: Arc<str>,
+    /// In its wire form.
+    pub(crate) namespace: String,
+    pub(crate) l1: Option<Box<dyn LocalTier>>,
+    pub(crate) l2: Option<L2>,
+    pub(crate) fence: Arc<Fence>,
+    pub(crate) flights: Arc<Flights<Key, Course, Walked>>,
+    pub(crate) pending: Pending,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) clock: Clock,
+    pub(crate) lifetimes: Lifetimes,
+    /// How long L1 may serve an entry without asking L2; `None` if there is no L2.
+    pub(crate) local_for: Option<Duration>,
+    pub(crate) load_timeout: Option<Duration>,
+    pub(crate) max_entry_bytes: usize,
+    pub(crate) enabled: AtomicBool,
+    pub(crate) decode_log: DecodeLog,
+    /// The background tasks under way; `shutdown` ends them.
+    pub(crate) tasks: Mutex<tokio::task::JoinSet<()>>,
+}
+
+impl Stack {
+    pub(crate) fn is_enabled(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed)
+    }
+
+    /// The tier if it is there, and the call may use it.
+    pub(crate) fn l1(&self, skip: bool) -> Option<&dyn LocalTier> {
+        if skip { None } else { self.l1.as_deref() }
+    }
+
+    /// Looks into L1, whatever the entry's age.
+    pub(crate) fn local(&self, key: &Key, type_id: TypeId, schema: u32) -> Option<LocalEntry> {
+        let found = self.l1.as_deref()?.get(key.as_bytes()).filter(|entry| {
+            entry.meta.type_id == type_id
+                && entry.meta.schema == schema
+                && entry.meta.generation == self.fence.generation()
+        });
+        let result = if found.is_some() { OpResult::Hit } else { OpResult::Miss };
+        self.meter.op(Tier::L1, Op::Get, result);
+        found
+    }
+
+    /// Puts an entry into L1 unless its load was overtaken.
+    pub(crate) fn keep_local(&self, key: &Key, ticket: &Ticket, entry: LocalEntry, weight: u64) {
+        let Some(l1) = self.l1.as_deref() else { return };
+        let kept = ticket.admit(|| {
+            let life = entry.meta.stale_until.saturating_duration_since(self.clock.now());
+            l1.insert(key.as_bytes(), entry, weight, life);
+        });
+        self.meter.op(Tier::L1, Op::Fill, if kept { OpResult::Stored } else { OpResult::Refused });
+    }
+
+    /// Overtakes everything this process has under way for a key, and drops it from L1.
+    pub(crate) fn drop_local(&self, key: &Key) {
+        self.fence.advance(key.fingerprint(), || self.remove_local(key));
+        self.flights.detach(key);
+    }
+
+    pub(crate) fn remove_local(&self, key: &Key) {
+        if let Some(l1) = self.l1.as_deref() {
+            l1.remove(key.as_bytes());
+            self.meter.op(Tier::L1, Op::Delete, OpResult::Ok);
+        }
+    }
+
+    pub(crate) fn capture(&self, key: &Key) -> Ticket {
+        self.fence.capture(key.fingerprint())
+    }
+
+    /// Deadlines need tokio's timers; without a runtime they would panic.
+    pub(crate) fn require_runtime(&self) -> Result<(), Error> {
+        let needed = self.l2.is_some() || self.load_timeout.is_some();
+        if needed && tokio::runtime::Handle::try_current().is_err() {
+            return Err(Error::config(
+                "a cache with an L2 or a load timeout was used outside a tokio runtime: call it \
+                 from an async context of tokio, or build it with Tiered::local(..)",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Counts a refused entry, and logs the reason with a hash of the key, at most once a second.
+    pub(crate) fn refused(&self, key: &Key, reason: &'static str) {
+        self.meter.decode_failure(reason);
+        if let Some(unlogged) = self.decode_log.turn(self.clock.now()) {
+            tracing::warn!(
+                cache = &*self.name,
+                reason,
+                key = format_args!("#{:016x}", key.fingerprint()),
+                unlogged,
+                "a stored entry was refused; it counts as a miss"
+            );
+        }
+    }
+
+    /// Runs `future` in the background until it ends or the cache is shut down.
+    pub(crate) fn spawn(
+        &self,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), Error> {
+        let Ok(handle) = tokio::runtime::Handle::try_current() else {
+            return Err(Error::config(
+                "a detached load was asked for outside a tokio runtime: call it from an async \
+                 context of tokio, or use get_or_load, which runs in its caller",
+            ));
+        };
+        let mut tasks = self.tasks.lock();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(future, &handle);
+        Ok(())
+    }
+}
+
+/// At most one log line a second.
+#[derive(Debug, Default)]
+pub(crate) struct DecodeLog {
+    last: Mutex<Option<Instant>>,
+    unlogged: AtomicU64,
+}
+
+impl DecodeLog {
+    /// Whether it is time for a line, with the number of those left out since the last one.
+    fn turn(&self, now: Instant) -> Option<u64> {
+        let mut last = self.last.lock();
+        if last.is_some_and(|last| now.saturating_duration_since(last) < Duration::from_secs(1)) {
+            self.unlogged.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        *last = Some(now);
+        Some(self.unlogged.swap(0, Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_decode_failures_is_one_line_a_second() {
+        let log = DecodeLog::default();
+        let start = Instant::now();
+        assert_eq!(log.turn(start), Some(0));
+        for _ in 0..1_000 {
+            assert_eq!(log.turn(start + Duration::from_millis(900)), None);
+        }
+        assert_eq!(log.turn(start + Duration::from_millis(1_100)), Some(1_000));
+    }
+}

@@ -1,0 +1,313 @@
+//! The walk of one read: who walks, who waits, who loads behind.
+//!
+//! The steps themselves are in `read` and `fill`; this file seats the callers in flights.
+
+use std::{any::TypeId, sync::Arc};
+
+use tiered_codecs::CodecFor;
+
+use crate::{
+    Answer, Error, Key, Outcome,
+    error::LoadAborted,
+    fill::{self, Filling},
+    flight::{Role, Waited, Waiter},
+    load::{self, Loader, Wanted},
+    read::{self, Local},
+    request::{LoadContext, Options},
+    stack::{Course, Kind, Landed, Leader, Stack, Walked},
+    strategy::Plan,
+    write,
+};
+
+/// A read on its way past L1.
+#[derive(Clone, Debug)]
+pub(crate) struct Walk<C> {
+    pub(crate) stack: Arc<Stack>,
+    pub(crate) codec: C,
+    pub(crate) key: Key,
+    pub(crate) options: Options,
+    pub(crate) plan: Plan,
+    pub(crate) wanted: Wanted,
+    /// What L1 had: nothing that could be served at once.
+    local: Fallback,
+}
+
+/// A value kept in case that all else fails.
+#[derive(Clone, Debug)]
+enum Fallback {
+    None,
+    /// It may be served at once if a refresh runs behind.
+    Stale(Landed),
+    /// It may be served only when L2 and the load fail.
+    Unproven(Landed),
+}
+
+/// Looks into L1 as the options tell.
+pub(crate) fn local<T: 'static>(
+    stack: &Stack,
+    key: &Key,
+    options: &Options,
+    wanted: Wanted,
+) -> Local {
+    if options.skip_l1 || !options.strategy.plan().read || !stack.is_enabled() {
+        return Local::Absent;
+    }
+    match read::local(stack, key, TypeId::of::<T>(), options.schema) {
+        Local::Fresh(landed) if wanted == Wanted::Value && landed.value.is_none() => Local::Absent,
+        local => local,
+    }
+}
+
+/// What a caller is told of a landed walk.
+pub(crate) fn answer<T: Send + Sync + 'static>(stack: &Stack, landed: Landed) -> Answer<T> {
+    let now = stack.clock.now();
+    Answer {
+        // The flight and the L1 entry are of this type, so the downcast always succeeds.
+        value: landed.value.and_then(|value| value.downcast().ok()),
+        outcome: landed.outcome,
+        age: now.saturating_duration_since(landed.born),
+        remaining: landed.fresh_until.saturating_duration_since(now),
+    }
+}
+
+impl<C: Clone + Send + Sync + 'static> Walk<C> {
+    pub(crate) fn new(
+        stack: &Arc<Stack>,
+        codec: &C,
+        key: Key,
+        options: Options,
+        wanted: Wanted,
+        local: Local,
+    ) -> Self {
+        Self {
+            stack: Arc::clone(stack),
+            codec: codec.clone(),
+            key,
+            plan: options.strategy.plan(),
+            options,
+            wanted,
+            local: match local {
+                Local::Stale(landed) => Fallback::Stale(landed),
+                Local::Unproven(landed) => Fallback::Unproven(landed),
+                Local::Fresh(_) | Local::Absent => Fallback::None,
+            },
+        }
+    }
+
+    /// The cache only.
+    pub(crate) async fn look<T>(self) -> Result<Answer<T>, Error>
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        let walked = self.looking::<T>().await;
+        self.finish(walked)
+    }
+
+    /// With a loader that may borrow: whoever leads walks in its own future.
+    pub(crate) async fn borrowed<T>(self, loader: Loader<'_, T>) -> Result<Answer<T>, Error>
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        let walked = self.walking(loader).await;
+        self.finish(walked)
+    }
+
+    /// With a loader that borrows nothing: the walk is a task, and everybody waits for it.
+    pub(crate) async fn detached<T>(self, loader: Loader<'static, T>) -> Result<Answer<T>, Error>
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        let walked = self.sending(loader).await;
+        self.finish(walked)
+    }
+
+    async fn looking<T>(&self) -> Walked
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        if !self.stack.is_enabled() {
+            return Ok(self.miss());
+        }
+        if self.stack.l2.is_none() || self.options.skip_l2 {
+            return Ok(self.miss());
+        }
+        self.stack.require_runtime()?;
+        match self.join::<T>(Kind::Lookup).await {
+            Seated::Landed(walked) => walked,
+            Seated::Lead(leader) => fill::look::<T, C>(self, leader).await,
+        }
+    }
+
+    async fn walking<T>(&self, loader: Loader<'_, T>) -> Walked
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        if !self.plan.load {
+            return self.looking::<T>().await;
+        }
+        if let Some(walked) = self.prepare().await {
+            return walked;
+        }
+        if !self.stack.is_enabled() {
+            return self.unstored(loader).await;
+        }
+        match self.seat::<T>().await {
+            (Seated::Landed(walked), _) => walked,
+            (Seated::Lead(leader), filling) => fill::run(self, leader, loader, filling).await,
+        }
+    }
+
+    async fn sending<T>(&self, loader: Loader<'static, T>) -> Walked
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        if !self.plan.load {
+            return self.looking::<T>().await;
+        }
+        if let Some(walked) = self.prepare().await {
+            return walked;
+        }
+        if !self.stack.is_enabled() {
+            return self.unstored(loader).await;
+        }
+        if let Fallback::Stale(landed) = &self.local {
+            // Whoever refreshes it already, this caller does not wait.
+            if let Role::Lead(leader) =
+                self.stack.flights.join(&self.key, &self.course::<T>(Kind::Load))
+            {
+                self.spawn(leader, loader, Filling { read: true, behind: false })?;
+            }
+            return Ok(landed.clone());
+        }
+        match self.seat::<T>().await {
+            (Seated::Landed(walked), _) => walked,
+            (Seated::Lead(leader), filling) => {
+                let waiter = leader.waiter();
+                self.spawn(leader, loader, Filling { behind: true, ..filling })?;
+                self.wait_for_task(waiter).await
+            }
+        }
+    }
+
+    /// What precedes a load: the deadlines' runtime, and the drop that `Invalidate` begins with.
+    async fn prepare(&self) -> Option<Walked> {
+        if let Err(error) = self.stack.require_runtime() {
+            return Some(Err(error));
+        }
+        if self.plan.drop_first {
+            // Pending is fine here: what is loaded now is not stored in L2 before the delete.
+            if let Err(error) = write::invalidate(&self.stack, &self.key).await {
+                return Some(Err(error));
+            }
+        }
+        None
+    }
+
+    /// Takes a seat, and waits where somebody else walks.
+    async fn seat<T: 'static>(&self) -> (Seated, Filling) {
+        let mut filling = Filling { read: self.plan.read, behind: false };
+        let course = self.course::<T>(Kind::Load);
+        if !self.plan.join {
+            return (Seated::Lead(self.stack.flights.solo(&self.key, &course)), filling);
+        }
+        loop {
+            match self.join::<T>(Kind::Load).await {
+                // Somebody's load found nothing, but this caller's finds or fails.
+                Seated::Landed(Ok(landed))
+                    if self.wanted == Wanted::Value && landed.value.is_none() =>
+                {
+                    filling.read = false;
+                }
+                seated => return (seated, filling),
+            }
+        }
+    }
+
+    async fn join<T: 'static>(&self, kind: Kind) -> Seated {
+        match self.stack.flights.join(&self.key, &self.course::<T>(kind)) {
+            Role::Lead(leader) => Seated::Lead(leader),
+            Role::Wait(waiter) => {
+                self.stack.meter.coalesced();
+                match waiter.wait().await {
+                    Waited::Lead(leader) => Seated::Lead(leader),
+                    Waited::Landed(walked) => Seated::Landed(walked.map(|landed| Landed {
+                        outcome: match landed.outcome {
+                            Outcome::Load => Outcome::Shared,
+                            outcome => outcome,
+                        },
+                        ..landed
+                    })),
+                }
+            }
+        }
+    }
+
+    fn spawn<T>(
+        &self,
+        leader: Leader,
+        loader: Loader<'static, T>,
+        filling: Filling,
+    ) -> Result<(), Error>
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        let walk = self.clone();
+        self.stack.spawn(async move {
+            // The result went to the flight.
+            let _ = fill::run(&walk, leader, loader, filling).await;
+        })
+    }
+
+    async fn wait_for_task(&self, waiter: Waiter<Key, Course, Walked>) -> Walked {
+        match waiter.wait().await {
+            Waited::Landed(walked) => walked,
+            // The task, and the loader with it, ended with its runtime or with `shutdown`.
+            Waited::Lead(_) => Err(Error::loader(LoadAborted)),
+        }
+    }
+
+    /// A load by a cache that is switched off.
+    async fn unstored<T: Send + Sync + 'static>(&self, loader: Loader<'_, T>) -> Walked {
+        let stack = &self.stack;
+        let value =
+            load::run(loader, LoadContext::default(), stack.load_timeout, &stack.meter).await?;
+        let now = stack.clock.now();
+        let value = value.map(|value| Arc::new(value) as _);
+        Ok(Landed { value, outcome: Outcome::Load, born: now, fresh_until: now })
+    }
+
+    /// The value to serve when L2 and the load fail.
+    pub(crate) fn fallback(&self) -> Option<Landed> {
+        match &self.local {
+            Fallback::None => None,
+            Fallback::Stale(landed) | Fallback::Unproven(landed) => Some(landed.clone()),
+        }
+    }
+
+    pub(crate) fn miss(&self) -> Landed {
+        let now = self.stack.clock.now();
+        Landed { value: None, outcome: Outcome::Miss, born: now, fresh_until: now }
+    }
+
+    fn course<T: 'static>(&self, kind: Kind) -> Course {
+        Course { type_id: TypeId::of::<T>(), schema: self.options.schema, kind }
+    }
+
+    fn finish<T: Send + Sync + 'static>(&self, walked: Walked) -> Result<Answer<T>, Error> {
+        let outcome = walked.as_ref().map_or(Outcome::Error, |landed| landed.outcome);
+        self.stack.meter.request(outcome);
+        walked.map(|landed| answer(&self.stack, landed))
+    }
+}
+
+enum Seated {
+    Lead(Leader),
+    Landed(Walked),
+}

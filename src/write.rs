@@ -1,0 +1,140 @@
+//! Writing: `set` and `invalidate`, which win over everything that began before them.
+//!
+//! The local drop happens twice. The first makes this process forget at once, even if the server
+//! hangs. The second, after the server has answered, overtakes reads that began in between: they
+//! may have seen the server's old value.
+
+use std::sync::Arc;
+
+use tiered_codecs::CodecFor;
+
+use crate::{
+    Ack, Error, Key,
+    fence::Ticket,
+    fill::Entry,
+    pending::Standing,
+    replay,
+    request::{Options, Told},
+    stack::Stack,
+};
+
+/// Drops a key from all tiers.
+pub(crate) async fn invalidate(stack: &Arc<Stack>, key: &Key) -> Result<Ack, Error> {
+    key.check()?;
+    let Some(l2) = &stack.l2 else {
+        stack.drop_local(key);
+        return Ok(Ack::Done);
+    };
+    stack.require_runtime()?;
+    let overwrite = Overwrite::begin(stack, key);
+    let deleted = l2.delete(&key.wire(&stack.namespace), &mut l2.budget()).await;
+    Ok(match deleted {
+        Ok(()) => overwrite.done(|_| stack.remove_local(key)),
+        Err(_) => overwrite.pending(|_| stack.remove_local(key)),
+    })
+}
+
+/// Stores a value in all tiers.
+pub(crate) async fn set<T, C>(
+    stack: &Arc<Stack>,
+    codec: &C,
+    key: &Key,
+    options: &Options,
+    value: Arc<T>,
+) -> Result<Ack, Error>
+where
+    T: Send + Sync + 'static,
+    C: CodecFor<T>,
+{
+    if !stack.is_enabled() {
+        return Ok(Ack::Done);
+    }
+    let entry = Entry::new(stack, options, Told::default(), Some(value));
+    let wire = key.wire(&stack.namespace);
+    let l2 = stack.l2.as_ref();
+    // Before anything is changed: a value that cannot be stored loses nothing.
+    let sealed = match l2 {
+        Some(_) => {
+            Some(entry.try_seal(stack, codec, options, &wire).map_err(Error::Serialization)?)
+        }
+        None => None,
+    };
+    let keep = |holds: bool| {
+        let l1 = stack.l1(options.skip_l1);
+        let generation = stack.fence.generation();
+        match l1 {
+            Some(l1) if holds => {
+                let (local, weight) = entry.local(stack, options, generation, sealed.as_ref());
+                l1.insert(key.as_bytes(), local, weight, entry.life());
+            }
+            _ => stack.remove_local(key),
+        }
+    };
+    let (Some(l2), Some(bytes)) = (l2, sealed.clone()) else {
+        stack.fence.advance(key.fingerprint(), || keep(true));
+        stack.flights.detach(key);
+        return Ok(Ack::Done);
+    };
+    stack.require_runtime()?;
+    let overwrite = Overwrite::begin(stack, key);
+    let mut budget = l2.budget();
+    let stored = if options.skip_l2 {
+        l2.delete(&wire, &mut budget).await
+    } else {
+        l2.set(&wire, bytes, entry.life(), &mut budget).await
+    };
+    Ok(match stored {
+        Ok(()) => overwrite.done(keep),
+        Err(_) => overwrite.pending(keep),
+    })
+}
+
+/// A key that is being overwritten. Dropped midway, by a panic or a cancelled future, it leaves
+/// the key invalidated: nobody knows what the server has done.
+struct Overwrite<'a> {
+    stack: &'a Arc<Stack>,
+    key: &'a Key,
+    ticket: Ticket,
+    before: Standing,
+    ended: bool,
+}
+
+impl<'a> Overwrite<'a> {
+    fn begin(stack: &'a Arc<Stack>, key: &'a Key) -> Self {
+        stack.drop_local(key);
+        let ticket = stack.capture(key);
+        Self { stack, key, ticket, before: stack.pending.standing(key), ended: false }
+    }
+
+    /// The server has answered. `local` changes L1, and is told whether no other write of this key
+    /// was under way: of two at once nobody knows which one the server has.
+    fn done(mut self, local: impl FnOnce(bool)) -> Ack {
+        self.end(local);
+        if let Standing::Delete(count) = self.before {
+            self.stack.pending.confirm(self.key, count);
+        }
+        Ack::Done
+    }
+
+    /// The server has not answered.
+    fn pending(mut self, local: impl FnOnce(bool)) -> Ack {
+        replay::queue(self.stack, self.key);
+        self.end(local);
+        Ack::Pending
+    }
+
+    fn end(&mut self, local: impl FnOnce(bool)) {
+        self.ended = true;
+        self.ticket.supersede(local);
+        self.stack.flights.detach(self.key);
+    }
+}
+
+impl Drop for Overwrite<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            replay::queue(self.stack, self.key);
+            self.end(|_| self.stack.remove_local(self.key));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Where entries of the tiered cache live.
+//!
+//! Two contracts and their implementations. A [`LocalTier`] (L1) holds live values in this process,
+//! synchronously; a [`RemoteTier`] (L2) holds opaque bytes behind an `await`. Neither knows the
+//! engine or the codecs: a tier stores, forgets and fences, and never judges freshness.
+//!
+//! | tier | contract | feature |
+//! |---|---|---|
+//! | [`Moka`] | local | `moka` |
+//! | [`DashMap`] | local | `dashmap` |
+//! | [`Memory`] | remote, embedded: no server | always |
+//! | [`Redis`] | remote | `redis` |
+//!
+//! A new tier is one file here that implements one of the contracts.
+
+#[cfg(any(feature = "dashmap", feature = "moka"))]
+mod bound;
+mod clock;
+#[cfg(feature = "dashmap")]
+mod dashmap;
+mod error;
+mod local;
+mod memory;
+#[cfg(feature = "moka")]
+mod moka;
+#[cfg(feature = "redis")]
+mod redis;
+mod remote;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+#[cfg(feature = "dashmap")]
+pub use self::dashmap::DashMap;
+#[cfg(feature = "moka")]
+pub use self::moka::Moka;
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
+pub use self::{
+    clock::Clock,
+    error::{ConfigError, TierError},
+    local::{LocalEntry, LocalMeta, LocalTier, Value},
+    memory::Memory,
+    remote::{Claim, Fill, Found, Lease, LeaseToken, RemoteTier},
+};

@@ -1,0 +1,243 @@
+//! One connection: dialled here, asked by many at once, and judged when it falls silent.
+//!
+//! It is dialled by hand and not by redis-rs, for what only the owner of the driver task can know:
+//! that task ends with the connection, so one that is known dead is replaced *before* a command
+//! goes into it. Almost no command is then lost when a server restarts, and those that must not be
+//! repeated (`fill`, `lease`) need not be.
+//!
+//! redis-rs matches replies to requests by order and lets the reply of a dropped request go by, so
+//! a dropped future disturbs nobody.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use ::redis::{
+    AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, Value, aio::MultiplexedConnection,
+    io::tcp::socket2::{SockRef, TcpKeepalive},
+};
+use tokio::{
+    net::{TcpStream, lookup_host},
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+
+use super::{options::Options, reply};
+use crate::TierError;
+
+/// Requests that may wait for the connection's task before senders wait themselves.
+const BUFFER: usize = 512;
+/// So long without any answer, with a request unanswered, and a connection is given up.
+const SILENCE: Duration = Duration::from_secs(1);
+/// When the kernel begins to probe an idle peer, and how often.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
+/// So long may sent bytes stay unacknowledged before the kernel gives the connection up.
+#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
+
+/// What is sent in one piece.
+#[derive(Clone, Debug)]
+pub(super) enum Request {
+    /// One command.
+    Single(Cmd),
+    /// Several commands; their replies come as one array.
+    Several(Pipeline),
+}
+
+/// Why a request on this connection has no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// None came in time. The request may still be executed.
+    Late,
+    /// The connection is of no more use. The request may have been executed.
+    Broken(TierError),
+}
+
+/// A connection and the task that drives it.
+#[derive(Debug)]
+pub(super) struct Connection {
+    requests: MultiplexedConnection,
+    driver: JoinHandle<()>,
+    born: Instant,
+    /// Since when a request has been waiting with no answer to any: milliseconds after `born`, and
+    /// one more, so that 0 can say "there is none".
+    waiting_since: AtomicU64,
+}
+
+impl Connection {
+    /// Dials, authenticates, selects the database and waits for the server to say that it serves.
+    pub(super) async fn dial(options: &Options) -> Result<Self, TierError> {
+        let stream = open(options).await.map_err(|error| unreachable(&error))?;
+        tune(&stream);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(None)
+            .set_response_timeout(None)
+            .set_pipeline_buffer_size(BUFFER);
+        // No credentials for redis-rs: its greeting hides the server's error codes.
+        let nothing = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let (requests, driver) = MultiplexedConnection::new_with_config(&nothing, stream, config)
+            .await
+            .map_err(|error| reply::broken(&error))?;
+        let connection = Self {
+            requests,
+            driver: tokio::spawn(driver),
+            born: Instant::now(),
+            waiting_since: AtomicU64::new(0),
+        };
+        connection.greet(options).await?;
+        Ok(connection)
+    }
+
+    /// The first words on a new connection.
+    async fn greet(&self, options: &Options) -> Result<(), TierError> {
+        let mut greeting = Pipeline::new();
+        let mut said = Vec::new();
+        if let Some(password) = &options.password {
+            said.push("AUTH");
+            greeting.cmd("AUTH");
+            if let Some(username) = &options.username {
+                greeting.arg(username.expose());
+            }
+            greeting.arg(password.expose());
+        }
+        if options.database != 0 {
+            said.push("SELECT");
+            greeting.cmd("SELECT").arg(options.database);
+        }
+        said.push("PING");
+        greeting.cmd("PING");
+        let answers = self.requests.clone().send_packed_commands(&greeting, 0, said.len()).await;
+        for (answer, command) in answers.map_err(|error| reply::broken(&error))?.into_iter().zip(said)
+        {
+            reply::accepted(answer).map_err(|error| match error {
+                TierError::Refused(code) => TierError::Refused(format!("{code} to {command}")),
+                error => error,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Asks, and waits for the answer at most `patience`. Cancel-safe: a request whose future is
+    /// dropped may or may not be executed, and its reply is thrown away.
+    pub(super) async fn ask(&self, request: &Request, patience: Duration) -> Result<Value, Failure> {
+        let waiting = Waiting { connection: self, since: Instant::now() };
+        let mut requests = self.requests.clone();
+        let answer = timeout(patience, async {
+            match request {
+                Request::Single(command) => requests.send_packed_command(command).await,
+                Request::Several(commands) => requests
+                    .send_packed_commands(commands, 0, commands.len())
+                    .await
+                    .map(Value::Array),
+            }
+        });
+        match answer.await {
+            Ok(Ok(value)) => {
+                waiting.answered();
+                Ok(value)
+            }
+            Ok(Err(error)) => Err(Failure::Broken(reply::broken(&error))),
+            Err(_) => Err(Failure::Late),
+        }
+    }
+
+    /// Whether the connection's task has ended: the peer closed it, or its runtime is gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.driver.is_finished()
+    }
+
+    /// Whether requests have been going unanswered for longer than a living server may take.
+    pub(super) fn is_silent(&self) -> bool {
+        match self.waiting_since.load(Ordering::Relaxed) {
+            0 => false,
+            since => self.born + Duration::from_millis(since) + SILENCE < Instant::now(),
+        }
+    }
+
+    /// For how long it has been open.
+    pub(super) fn age(&self) -> Duration {
+        self.born.elapsed()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// A request on its way. Dropped without an answer, whether by its deadline or with the caller's
+/// future, it is held against the connection until some other request is answered.
+struct Waiting<'a> {
+    connection: &'a Connection,
+    since: Instant,
+}
+
+impl Waiting<'_> {
+    fn answered(self) {
+        let since = &self.connection.waiting_since;
+        if since.load(Ordering::Relaxed) != 0 {
+            since.store(0, Ordering::Relaxed);
+        }
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let millis = self.since.saturating_duration_since(self.connection.born).as_millis();
+        let since = u64::try_from(millis).unwrap_or(u64::MAX - 1) + 1;
+        // Only the first counts; a later one must not put the judgement off.
+        let _ = self.connection.waiting_since.compare_exchange(
+            0,
+            since,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+    }
+}
+
+/// Connects to the first address of the host that accepts, each given a fair part of the time.
+async fn open(options: &Options) -> io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> =
+        lookup_host((options.host.as_str(), options.port)).await?.collect();
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    let share = options.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    for address in addresses {
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(last)
+}
+
+/// Sets what the system allows; a socket without these options works too, only less promptly.
+fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE.0).with_interval(KEEPALIVE.1);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+}
+
+/// A failed dial. The kind of error alone: a resolver's message may repeat what it was asked.
+fn unreachable(error: &io::Error) -> TierError {
+    use io::ErrorKind::{
+        AddrNotAvailable, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable,
+        NetworkUnreachable, PermissionDenied, TimedOut,
+    };
+    match error.kind() {
+        TimedOut => TierError::Timeout,
+        kind @ (AddrNotAvailable | ConnectionAborted | ConnectionRefused | ConnectionReset
+        | HostUnreachable | NetworkUnreachable | PermissionDenied) => {
+            TierError::Unreachable(kind.to_string())
+        }
+        _ => TierError::Unreachable("the host could not be resolved or reached".into()),
+    }
+}

@@ -1,0 +1,108 @@
+//! From the server's replies to the contract's answers, and from redis-rs's errors to ours.
+//!
+//! Replies are matched by hand: redis-rs's conversions copy bulk strings and quote the reply in
+//! their errors. Of an error reply only the code is kept, the first word, and only if it looks like
+//! one: the rest may repeat arguments, and arguments are keys, values and passwords.
+
+use std::time::Duration;
+
+use ::redis::{ErrorKind, RedisError, Value};
+use bytes::Bytes;
+
+use crate::{Found, TierError};
+
+/// The reply, unless it is the server's refusal.
+pub(super) fn accepted(value: Value) -> Result<Value, TierError> {
+    match value {
+        Value::ServerError(error) => Err(TierError::Refused(code(error.code()).into())),
+        value => Ok(value),
+    }
+}
+
+/// The reply's error code, or `ERR` for one that does not look like a code.
+fn code(word: &str) -> &str {
+    let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    if (1..=24).contains(&word.len()) && word.bytes().all(plain) { word } else { "ERR" }
+}
+
+/// The elements of an array reply of known length.
+pub(super) fn array<const N: usize>(value: Value) -> Result<[Value; N], TierError> {
+    match accepted(value)? {
+        Value::Array(elements) => elements.try_into().map_err(|_| unexpected("array length")),
+        _ => Err(unexpected("not an array")),
+    }
+}
+
+/// A bulk string, without copying it, or none.
+pub(super) fn bytes(value: Value) -> Result<Option<Bytes>, TierError> {
+    match accepted(value)? {
+        Value::BulkString(bytes) => Ok(Some(Bytes::from(bytes))),
+        Value::Nil => Ok(None),
+        _ => Err(unexpected("not a string")),
+    }
+}
+
+/// A number.
+pub(super) fn integer(value: Value) -> Result<i64, TierError> {
+    match accepted(value)? {
+        Value::Int(number) => Ok(number),
+        _ => Err(unexpected("not a number")),
+    }
+}
+
+/// What a `PTTL` and a `GET` of one key say together.
+pub(super) fn found(pttl: Value, value: Value) -> Result<Option<Found>, TierError> {
+    let (pttl, value) = (integer(pttl)?, bytes(value)?);
+    Ok(match (pttl, value) {
+        (_, None) => None,
+        // Absent a moment before: stored in between, and its life was not seen.
+        (-2, Some(_)) => None,
+        (-1, Some(bytes)) => Some(Found { bytes, remaining: None }),
+        (pttl, Some(bytes)) => {
+            let millis = u64::try_from(pttl).map_err(|_| unexpected("negative life"))?;
+            Some(Found { bytes, remaining: Some(Duration::from_millis(millis)) })
+        }
+    })
+}
+
+/// The refusal of a reply that has another form than its command's.
+pub(super) fn unexpected(what: &str) -> TierError {
+    TierError::Protocol(what.into())
+}
+
+/// A failure of redis-rs as ours. Every one of them means that its connection is of no more use.
+pub(super) fn broken(error: &RedisError) -> TierError {
+    match error.kind() {
+        ErrorKind::Io => TierError::Unreachable("the connection broke".into()),
+        ErrorKind::Parse => unexpected("not RESP"),
+        _ => unexpected("refused by the client library"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn life_and_value_are_read_together() {
+        let bulk = || Value::BulkString(b"v".to_vec());
+        let life = |pttl| found(Value::Int(pttl), bulk()).map(|found| found.map(|f| f.remaining));
+        assert_eq!(life(1_500), Ok(Some(Some(Duration::from_millis(1_500)))));
+        assert_eq!(life(0), Ok(Some(Some(Duration::ZERO))));
+        assert_eq!(life(-1), Ok(Some(None)));
+        assert_eq!(life(-2), Ok(None));
+        assert_eq!(found(Value::Int(9), Value::Nil), Ok(None));
+        assert!(matches!(life(-3), Err(TierError::Protocol(_))));
+        assert!(matches!(found(Value::Nil, bulk()), Err(TierError::Protocol(_))));
+        assert!(matches!(found(Value::Int(1), Value::Okay), Err(TierError::Protocol(_))));
+    }
+
+    #[test]
+    fn only_a_code_is_kept_of_an_error() {
+        assert_eq!(code("OOM"), "OOM");
+        assert_eq!(code("WRONGPASS"), "WRONGPASS");
+        assert_eq!(code("hunter2"), "ERR");
+        assert_eq!(code(""), "ERR");
+        assert_eq!(code(&"X".repeat(99)), "ERR");
+    }
+}

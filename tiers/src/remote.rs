@@ -1,0 +1,157 @@
+//! L2, the contract: opaque bytes under an expiry, on a server that many processes share.
+//!
+//! # The fence
+//!
+//! A value that was loaded before an invalidation must not be stored after it. So a load first
+//! takes a *lease*: a random token beside the value. The *fill* stores only while that token still
+//! stands, in one atomic step; `delete` and `set` remove the token with the value. A load that was
+//! overtaken finds its token gone and its fill is refused.
+//!
+//! The fence holds against *late* commands too: a command whose caller gave up (deadline, dropped
+//! future) may still execute later. So nothing that stores a value may be unconditional: `set`
+//! takes the lease by force, waits for the answer, and fills.
+//!
+//! | operation | value | lease |
+//! |---|---|---|
+//! | `get` | read | untouched |
+//! | `lease` | read | taken, if free or by force |
+//! | `fill` | stored if the token stands | dropped if it stands |
+//! | `release` | untouched | dropped if the token stands |
+//! | `set` | replaced | dropped |
+//! | `delete` | dropped | dropped |
+//! | `clear` | dropped | dropped |
+//!
+//! The rejected alternative, deleting twice with a delay, only makes the race rarer.
+
+use std::{fmt, fmt::Debug, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{ConfigError, TierError};
+
+/// What L2 has under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The stored bytes, unjudged.
+    pub bytes: Bytes,
+    /// The remaining life by the server's clock, never more than the true one of these bytes when
+    /// they were replaced meanwhile; `None` for a key without an expiry (which no tier wrote).
+    pub remaining: Option<Duration>,
+}
+
+/// A random 128-bit token that owns one lease. Never a counter: counters restart with the server.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseToken([u8; 16]);
+
+impl LeaseToken {
+    /// A new random token.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(fastrand::u128(..).to_le_bytes())
+    }
+
+    /// The token as it goes over the wire.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LeaseToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LeaseToken(..)")
+    }
+}
+
+/// How a lease is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Only if nobody holds it.
+    IfFree,
+    /// Whoever holds it: an older load's fill is then refused.
+    ByForce,
+}
+
+/// The answer to a request for a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// The caller's token stands now. With it what is stored under the key at that moment, for a
+    /// value may have come since the caller's read.
+    Granted(Option<Found>),
+    /// Another token stands. With it what is stored under the key at that moment.
+    Held(Option<Found>),
+}
+
+/// What became of a fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// The token stood; the value is stored and the lease dropped.
+    Stored,
+    /// The token was gone: overtaken, expired or evicted. Nothing was changed.
+    Refused,
+}
+
+/// A shared store of bytes, the second tier.
+///
+/// Keys are wire keys as the engine makes them: they hold no `{`, `}`, space or control byte, and
+/// are at most 64 KiB long. Every stored value has an expiry, in milliseconds.
+///
+/// Every operation is cancel-safe: dropping its future leaves the tier usable, and the command
+/// either takes effect or not; the contract's table says why neither can break the fence.
+/// Operations must not wait without a bound: each ends with [`TierError`] by the tier's own
+/// deadlines, at the latest.
+#[async_trait]
+pub trait RemoteTier: Send + Sync + Debug + 'static {
+    /// A short name for metrics and health: `"redis"`.
+    fn name(&self) -> &'static str;
+
+    /// Reads a value and its remaining life.
+    async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError>;
+
+    /// Takes the lease of `key` for `life` under `token`, and reads the value in the same step.
+    async fn lease(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+        claim: Claim,
+    ) -> Result<Lease, TierError>;
+
+    /// Stores `bytes` for `life` if `token` still holds the lease of `key`.
+    async fn fill(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        bytes: Bytes,
+        life: Duration,
+    ) -> Result<Fill, TierError>;
+
+    /// Gives the lease of `key` up, if `token` still holds it.
+    async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError>;
+
+    /// Stores `bytes` for `life` whoever holds the lease, and drops it.
+    ///
+    /// Of two concurrent calls one wins whole. After an error, or when the future is dropped, the
+    /// old value may or may not be gone and the new one may or may not be stored, but it is not
+    /// stored after a later `delete`, `set` or `clear` has returned.
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<(), TierError>;
+
+    /// Drops the value and the lease of `key`. An absent key is no error.
+    async fn delete(&self, key: &[u8]) -> Result<(), TierError>;
+
+    /// Drops every value and every lease whose wire key begins with `prefix`: first the leases,
+    /// then the values, so that no load under way can fill behind it. In bounded steps.
+    async fn clear(&self, prefix: &[u8]) -> Result<(), TierError>;
+
+    /// A round trip to the server.
+    async fn ping(&self) -> Result<(), TierError>;
+
+    /// Checks the configuration; called once, when a cache is built. Touches no network.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] that names the value and the way out.
+    fn check(&self) -> Result<(), ConfigError> {
+        Ok(())
+    }
+}
