@@ -45,6 +45,8 @@ impl<C> fmt::Debug for Tiered<C> {
             .field("name", &self.stack.name)
             .field("l1", &self.stack.l1)
             .field("l2", &self.stack.l2)
+            .field("flights", &self.stack.flights.len())
+            .field("pending", &self.stack.pending.len())
             .finish_non_exhaustive()
     }
 }
@@ -201,7 +203,7 @@ impl<C: Clone + Send + Sync + 'static> Tiered<C> {
     ///
     /// # Errors
     /// As [`Request::set`].
-    pub async fn set<T>(&self, key: impl Into<Key>, value: impl Into<Arc<T>>) -> Result<Ack, Error>
+    pub async fn set<T>(&self, key: impl Into<Key>, value: T) -> Result<Ack, Error>
     where
         T: Send + Sync + 'static,
         C: CodecFor<T>,

@@ -125,7 +125,8 @@ where
     let loaded = load::run(loader, context.clone(), stack.load_timeout, &stack.meter).await;
     match loaded {
         Err(error) => {
-            let walked = fallback.ok_or(error);
+            let l2_failed = session.as_ref().is_some_and(|session| session.failure.is_some());
+            let walked = fallback.or_else(|| walk.last_resort(l2_failed)).ok_or(error);
             leader.land(walked.clone());
             if let (Some(session), Some(token)) = (&mut session, token) {
                 session.l2.release(&session.wire, token, &mut session.budget).await;
@@ -369,7 +370,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
         let meta = LocalMeta {
             born: self.now,
             fresh_until: self.now + self.fresh_for,
-            stale_until: self.now + self.life(),
+            stale_until: (self.now + self.life()).min(read::unproven_until(stack, self.now)),
             proven_until: read::proven_until(stack, self.now),
             type_id: TypeId::of::<T>(),
             schema: options.schema,

@@ -146,7 +146,7 @@ where
     let meta = LocalMeta {
         born: asked.checked_sub(ages.age).unwrap_or(asked),
         fresh_until: asked + ages.fresh,
-        stale_until: asked + ages.usable,
+        stale_until: (asked + ages.usable).min(unproven_until(stack, asked)),
         proven_until: proven_until(stack, asked),
         type_id: TypeId::of::<T>(),
         schema,
@@ -170,7 +170,13 @@ where
 
 /// Until when L1 may serve what was read or stored at `now` without asking L2 again.
 pub(crate) fn proven_until(stack: &Stack, now: Instant) -> Instant {
-    // Far enough to never come; lifetimes are bounded by ten years.
-    const EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
     now + stack.local_for.unwrap_or(EVER)
 }
+
+/// Until when L1 may serve it when L2 was asked again and gave no answer: as long again.
+pub(crate) fn unproven_until(stack: &Stack, now: Instant) -> Instant {
+    proven_until(stack, now) + stack.local_for.unwrap_or_default()
+}
+
+/// Far enough to never come; lifetimes are bounded by ten years.
+const EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);

@@ -318,7 +318,7 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
     /// `max_entry_bytes`, with nothing changed; [`Error::InvalidKey`] and [`Error::Config`] for a
     /// call that cannot work. A cache server that gives no answer is no error but
     /// [`Ack::Pending`].
-    pub async fn set<T>(self, value: impl Into<Arc<T>>) -> Result<Ack, Error>
+    pub async fn set<T>(self, value: T) -> Result<Ack, Error>
     where
         T: Send + Sync + 'static,
         C: CodecFor<T>,
@@ -326,7 +326,7 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
         self.key.check()?;
         self.options.check()?;
         let (stack, codec) = self.cache.parts();
-        write::set(stack, codec, &self.key, &self.options, value.into()).await
+        write::set(stack, codec, &self.key, &self.options, Arc::new(value)).await
     }
 }
 

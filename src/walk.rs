@@ -283,11 +283,20 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         Ok(Landed { value, outcome: Outcome::Load, born: now, fresh_until: now })
     }
 
-    /// The value to serve when L2 and the load fail.
+    /// What L1 has to serve when the load fails.
     pub(crate) fn fallback(&self) -> Option<Landed> {
         match &self.local {
-            Fallback::None => None,
-            Fallback::Stale(landed) | Fallback::Unproven(landed) => Some(landed.clone()),
+            Fallback::Stale(landed) => Some(landed.clone()),
+            Fallback::None | Fallback::Unproven(_) => None,
+        }
+    }
+
+    /// What L1 has to serve when the load and L2 fail. If L2 answered, and had nothing, then the
+    /// entry may have been invalidated elsewhere.
+    pub(crate) fn last_resort(&self, l2_failed: bool) -> Option<Landed> {
+        match &self.local {
+            Fallback::Unproven(landed) if l2_failed => Some(landed.clone()),
+            _ => None,
         }
     }
 

@@ -85,7 +85,7 @@ impl Shape {
     /// change in the rest shows only in the declared schema version.
     ///
     /// Not seen whole are: what asks the format what comes next (`flatten`, untagged and internally
-    /// tagged enums, `serde_json::Value`); what lies behind a tuple's element that accepts none of
+    /// tagged enums, adjacently tagged struct variants, `serde_json::Value`); what lies behind a tuple's element that accepts none of
     /// the made-up values; and what a `Deserialize` that panics hides.
     #[must_use]
     pub const fn is_complete(&self) -> bool {

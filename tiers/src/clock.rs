@@ -40,8 +40,7 @@ impl Clock {
         match &self.0 {
             None => Instant::now(),
             Some(manual) => {
-                manual.start
-                    + Duration::from_nanos(manual.elapsed_nanos.load(Ordering::Acquire))
+                manual.start + Duration::from_nanos(manual.elapsed_nanos.load(Ordering::Acquire))
             }
         }
     }

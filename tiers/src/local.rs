@@ -5,7 +5,12 @@
 //! tier's own expiry only reclaims memory. The rejected alternative, generic tiers holding `T`,
 //! would need one cache for each type of an application.
 
-use std::{any::Any, fmt::Debug, sync::Arc, time::{Duration, Instant}};
+use std::{
+    any::Any,
+    fmt::Debug,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::ConfigError;
 

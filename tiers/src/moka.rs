@@ -32,9 +32,12 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// assert!(Moka::new(0).check().is_err());
 /// ```
 pub struct Moka {
-    cache: Cache<Box<[u8]>, Slot, RandomState>,
+    cache: Cache<Key, Slot, RandomState>,
     bound: Bound,
 }
+
+/// A key, owned by the cache.
+type Key = Box<[u8]>;
 
 /// What moka keeps of one key.
 #[derive(Clone)]
@@ -47,15 +50,15 @@ struct Slot {
 /// The expiry of each entry: the life it was inserted with.
 struct OwnLife;
 
-impl Expiry<Box<[u8]>, Slot> for OwnLife {
-    fn expire_after_create(&self, _: &Box<[u8]>, slot: &Slot, _: Instant) -> Option<Duration> {
+impl Expiry<Key, Slot> for OwnLife {
+    fn expire_after_create(&self, _: &Key, slot: &Slot, _: Instant) -> Option<Duration> {
         Some(slot.life)
     }
 
     /// The new entry's life; moka's default would keep the deadline of the replaced one.
     fn expire_after_update(
         &self,
-        _: &Box<[u8]>,
+        _: &Key,
         slot: &Slot,
         _: Instant,
         _: Option<Duration>,
@@ -83,7 +86,7 @@ impl Moka {
         let cache = Cache::builder()
             .name("tiered-l1")
             .max_capacity(bound.limit())
-            .weigher(|_: &Box<[u8]>, slot: &Slot| slot.cost)
+            .weigher(|_: &Key, slot: &Slot| slot.cost)
             .expire_after(OwnLife)
             .build_with_hasher(RandomState::default());
         Self { cache, bound }

@@ -178,7 +178,7 @@ impl<'p> Probe<'p> {
             Some(Step::Present) => visitor.visit_some(self.next()),
             Some(Step::Inner) => visitor.visit_newtype_struct(self.next()),
             Some(Step::Element(target)) => {
-                visitor.visit_seq(Elements { before: target, probe: Some(self) })
+                visitor.visit_seq(Elements { before: Some(target), probe: self })
             }
             Some(Step::Field(name)) => visitor.visit_map(entry(Key::Named(name))),
             Some(Step::Key) => visitor.visit_map(entry(Key::Probed)),
@@ -251,8 +251,9 @@ impl<'de> Deserializer<'de> for Probe<'_> {
 
 /// A sequence that ends with the probed element; those before are made up.
 struct Elements<'p> {
-    before: usize,
-    probe: Option<Probe<'p>>,
+    /// How many are; `None` behind the probed one.
+    before: Option<usize>,
+    probe: Probe<'p>,
 }
 
 impl<'de> SeqAccess<'de> for Elements<'_> {
@@ -262,20 +263,16 @@ impl<'de> SeqAccess<'de> for Elements<'_> {
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, Stop> {
-        let Some(probe) = self.probe else { return Ok(None) };
-        probe.pass.call()?;
-        if probe.at + 1 == probe.pass.steps.len() {
-            probe.pass.elements.borrow_mut().push(identity::<S>());
+        let pass = self.probe.pass;
+        pass.call()?;
+        let Some(before) = self.before else { return Ok(None) };
+        if self.probe.at + 1 == pass.steps.len() {
+            pass.elements.borrow_mut().push(identity::<S>());
         }
-        match self.before.checked_sub(1) {
-            Some(before) => {
-                self.before = before;
-                seed.deserialize(Dummy::new(probe.pass)).map(Some)
-            }
-            None => {
-                self.probe = None;
-                seed.deserialize(probe.next()).map(Some)
-            }
+        self.before = before.checked_sub(1);
+        match self.before {
+            Some(_) => seed.deserialize(Dummy::new(pass)).map(Some),
+            None => seed.deserialize(self.probe.next()).map(Some),
         }
     }
 }

@@ -189,7 +189,14 @@ enum Adjacent<T> {
     Number(u32),
     Maybe(Option<u8>),
     Pair(u8, T),
-    Fields { x: T },
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "t", content = "c")]
+#[allow(dead_code)]
+enum AdjacentFields {
+    Number(u32),
+    Fields { x: u8 },
 }
 
 #[test]
@@ -197,6 +204,8 @@ fn adjacently_tagged_enums_are_traced_whole() {
     assert_ne!(whole::<Adjacent<u8>>(), whole::<Adjacent<i8>>());
     assert_ne!(whole::<(u8, Adjacent<u8>)>(), whole::<(u8, Adjacent<i8>)>());
     partial::<Adjacent<Untagged>>();
+    // Serde's derive names the fields of such a variant to no format.
+    partial::<AdjacentFields>();
 }
 
 #[derive(Deserialize)]

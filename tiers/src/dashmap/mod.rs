@@ -53,7 +53,7 @@ pub struct DashMap {
     bound: Bound,
     /// The weight of all entries in the map, and of those about to be put there.
     reserved: AtomicU64,
-    /// The number of entries; the map's own count locks every shard of it.
+    /// The number of entries, or a moment long more; the map's own count locks every shard of it.
     count: AtomicUsize,
     /// Counts inserts; what "recently used" is measured by.
     ticks: AtomicU64,
@@ -261,7 +261,7 @@ impl LocalTier for DashMap {
     }
 
     fn entries(&self) -> u64 {
-        self.map.len() as u64
+        self.count.load(Ordering::Acquire) as u64
     }
 
     fn check(&self) -> Result<(), ConfigError> {

@@ -45,11 +45,7 @@ pub(super) struct Store {
 
 impl Default for Store {
     fn default() -> Self {
-        Self {
-            values: Shelf::default(),
-            leases: Shelf::default(),
-            max_bytes: DEFAULT_MAX_BYTES,
-        }
+        Self { values: Shelf::default(), leases: Shelf::default(), max_bytes: DEFAULT_MAX_BYTES }
     }
 }
 

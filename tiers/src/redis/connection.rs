@@ -16,7 +16,8 @@ use std::{
 };
 
 use ::redis::{
-    AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, Value, aio::MultiplexedConnection,
+    AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, Value,
+    aio::MultiplexedConnection,
     io::tcp::socket2::{SockRef, TcpKeepalive},
 };
 use tokio::{
@@ -110,7 +111,8 @@ impl Connection {
         said.push("PING");
         greeting.cmd("PING");
         let answers = self.requests.clone().send_packed_commands(&greeting, 0, said.len()).await;
-        for (answer, command) in answers.map_err(|error| reply::broken(&error))?.into_iter().zip(said)
+        for (answer, command) in
+            answers.map_err(|error| reply::broken(&error))?.into_iter().zip(said)
         {
             reply::accepted(answer).map_err(|error| match error {
                 TierError::Refused(code) => TierError::Refused(format!("{code} to {command}")),
@@ -122,7 +124,11 @@ impl Connection {
 
     /// Asks, and waits for the answer at most `patience`. Cancel-safe: a request whose future is
     /// dropped may or may not be executed, and its reply is thrown away.
-    pub(super) async fn ask(&self, request: &Request, patience: Duration) -> Result<Value, Failure> {
+    pub(super) async fn ask(
+        &self,
+        request: &Request,
+        patience: Duration,
+    ) -> Result<Value, Failure> {
         let waiting = Waiting { connection: self, since: Instant::now() };
         let mut requests = self.requests.clone();
         let answer = timeout(patience, async {

@@ -29,11 +29,7 @@ mod reply;
 mod runtimes;
 mod script;
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use ::redis::{Cmd, Value, cmd};
 use async_trait::async_trait;
@@ -154,7 +150,11 @@ impl Redis {
         Budget::new(&self.options)
     }
 
-    async fn connection(&self, pool: &Pool, budget: &mut Budget) -> Result<Arc<Connection>, TierError> {
+    async fn connection(
+        &self,
+        pool: &Pool,
+        budget: &mut Budget,
+    ) -> Result<Arc<Connection>, TierError> {
         pool.connection(&self.options, &self.health, budget).await
     }
 

@@ -1,0 +1,73 @@
+//! The service's parts, put together. This is where the cache is built.
+
+use std::{sync::Arc, time::Duration};
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tiered::{
+    Postcard, Repository, Tiered,
+    tiers::{Memory, Moka, Redis},
+};
+
+use crate::{change::Changes, store::Store};
+
+/// Spells that this process keeps decoded.
+const LOCAL_ENTRIES: u64 = 10_000;
+
+/// What handlers get. Clones are the same.
+#[derive(Clone)]
+pub struct App {
+    /// The cache.
+    pub cache: Tiered,
+    /// Reads of one spell: the cache, else the database.
+    pub spells: Repository<Store>,
+    /// Writes.
+    pub changes: Changes,
+    /// The database, for what is not cached.
+    pub store: Store,
+    /// What `/metrics` shows.
+    pub metrics: PrometheusHandle,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App")
+            .field("cache", &self.cache)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The cache over Redis, or with nothing to install over the embedded tier. Dials nothing: a dead
+/// Redis keeps nobody from starting.
+///
+/// # Errors
+/// [`tiered::Error::Config`] for settings that cannot work.
+pub fn cache(redis: Option<Redis>) -> Result<Tiered, tiered::Error> {
+    let l1 = Moka::new(LOCAL_ENTRIES);
+    let builder = match redis {
+        Some(redis) => Tiered::new(l1, redis),
+        None => Tiered::new(l1, Memory::new()),
+    };
+    builder.codec(Postcard).namespace("spellbook").fresh_for(Duration::from_secs(60)).build()
+}
+
+impl App {
+    /// Brings cache and database together.
+    #[must_use]
+    pub fn new(cache: Tiered, store: Store, metrics: PrometheusHandle) -> Self {
+        Self {
+            spells: cache.repository(Arc::new(store.clone())),
+            changes: Changes::new(store.clone(), cache.clone()),
+            cache,
+            store,
+            metrics,
+        }
+    }
+
+    /// Ends what runs behind requests, front to back: changes, the cache, the database.
+    pub async fn shutdown(&self) {
+        self.changes.finish().await;
+        self.cache.shutdown().await;
+        self.store.close().await;
+    }
+}

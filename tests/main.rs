@@ -1,0 +1,41 @@
+//! Scenarios: what the engine promises, seen from outside. A file per fear.
+//!
+//! | file | what is feared |
+//! |---|---|
+//! | `api` | it does not fit: not `Send`, not nameable, compiles what it must not |
+//! | `reads` | a read ends in the wrong place, or is counted wrongly |
+//! | `strategies` | a cell of the strategy table does not hold, with Redis alive, dead or frozen |
+//! | `flights` | a stampede; a caller that goes away or a loader that panics takes others along |
+//! | `fence` | a value that comes back after it was invalidated |
+//! | `pending` | an invalidation is lost while the server is away |
+//! | `lifetimes` | entries that live too long, too short, or all expire at once |
+//! | `drift` | another version's, another type's or a damaged entry is believed |
+//! | `outage` | a dead or hung server hangs or fails the application |
+//! | `entities` | hooks in the wrong order, a repository that cannot be spawned |
+//! | `model` | anything that a plain map would not do |
+//!
+//! Beside them: `tests/allocations.rs` (a hit allocates nothing), `tests/ui/` (what must not
+//! compile) and `tests/shuttle/` (schedules of the flight and the fence).
+#![allow(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    unreachable_pub,
+    reason = "tests own their runtimes, and fail by panicking"
+)]
+
+mod support;
+
+mod api;
+mod drift;
+mod entities;
+mod fence;
+mod flights;
+mod lifetimes;
+mod model;
+mod outage;
+mod pending;
+mod reads;
+mod strategies;

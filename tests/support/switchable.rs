@@ -1,0 +1,113 @@
+//! A remote tier that fails, hangs or stops at a gate, as a test switches it.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tiered::tiers::{Claim, Fill, Found, Lease, LeaseToken, Memory, RemoteTier, TierError};
+use tokio::sync::Semaphore;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Up,
+    Failing,
+    Hanging,
+    /// Each operation takes effect, and then waits for `admit`.
+    Gated,
+}
+
+#[derive(Clone, Debug)]
+pub struct Switchable {
+    inner: Memory,
+    state: Arc<Mutex<State>>,
+    gate: Arc<Semaphore>,
+    operations: Arc<AtomicUsize>,
+}
+
+impl Switchable {
+    pub fn new(inner: Memory) -> Self {
+        Self {
+            inner,
+            state: Arc::new(Mutex::new(State::Up)),
+            gate: Arc::new(Semaphore::new(0)),
+            operations: Arc::default(),
+        }
+    }
+
+    pub fn switch(&self, state: State) {
+        *self.state.lock().unwrap() = state;
+    }
+
+    /// Lets `operations` gated operations go.
+    pub fn admit(&self, operations: usize) {
+        self.gate.add_permits(operations);
+    }
+
+    pub fn operations(&self) -> usize {
+        self.operations.load(Ordering::SeqCst)
+    }
+
+    async fn pass<R>(&self, operation: impl Future<Output = R>) -> Result<R, TierError> {
+        self.operations.fetch_add(1, Ordering::SeqCst);
+        let state = *self.state.lock().unwrap();
+        match state {
+            State::Up => Ok(operation.await),
+            State::Failing => Err(TierError::Unreachable("switched off".into())),
+            State::Hanging => std::future::pending().await,
+            State::Gated => {
+                let result = operation.await;
+                self.gate.acquire().await.unwrap().forget();
+                Ok(result)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl RemoteTier for Switchable {
+    fn name(&self) -> &'static str {
+        "switchable"
+    }
+    async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError> {
+        self.pass(self.inner.get(key)).await?
+    }
+    async fn lease(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+        claim: Claim,
+    ) -> Result<Lease, TierError> {
+        self.pass(self.inner.lease(key, token, life, claim)).await?
+    }
+    async fn fill(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        bytes: Bytes,
+        life: Duration,
+    ) -> Result<Fill, TierError> {
+        self.pass(self.inner.fill(key, token, bytes, life)).await?
+    }
+    async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
+        self.pass(self.inner.release(key, token)).await?
+    }
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<(), TierError> {
+        self.pass(self.inner.set(key, bytes, life)).await?
+    }
+    async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
+        self.pass(self.inner.delete(key)).await?
+    }
+    async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
+        self.pass(self.inner.clear(prefix)).await?
+    }
+    async fn ping(&self) -> Result<(), TierError> {
+        self.pass(self.inner.ping()).await?
+    }
+}

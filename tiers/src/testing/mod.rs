@@ -1,0 +1,9 @@
+//! Real servers for tests: started on a free port, ended with the test, killed or frozen at will.
+//!
+//! A test against a fake proves things about the fake. A missing server program is an error that
+//! says how to install it, never a reason to skip.
+
+mod admin;
+mod server;
+
+pub use self::server::{RedisServer, RedisServerBuilder};

@@ -1,0 +1,285 @@
+//! [`RedisServer`]: a `redis-server` process of one test.
+//!
+//! Its settings go into a file and not onto the command line, where a password that begins with
+//! dashes would be an option. Signals are sent by the shell's own `kill`, so that no `unsafe` and
+//! no further crate is needed for two of them.
+
+use std::{
+    fs, io,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{Instant, sleep, timeout},
+};
+
+/// How long a server may take until it answers.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Ports tried, when another process is quicker to take one.
+const PORTS: usize = 5;
+
+/// A Redis server that belongs to the test: on a free loopback port, with its files in a temporary
+/// directory. Dropping it ends exactly this process and removes the directory.
+///
+/// ```no_run
+/// # async fn test() -> std::io::Result<()> {
+/// use tiered_tiers::{Redis, testing::RedisServer};
+///
+/// let mut server = RedisServer::start().await?;
+/// let l2 = Redis::new(&server.url()).map_err(std::io::Error::other)?;
+/// server.kill()?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct RedisServer {
+    port: u16,
+    settings: Settings,
+    directory: PathBuf,
+    process: Option<Child>,
+}
+
+/// A server about to be started.
+#[derive(Debug, Default)]
+pub struct RedisServerBuilder {
+    settings: Settings,
+}
+
+/// Lines of the configuration file, and the password, which is one of them.
+#[derive(Clone, Debug, Default)]
+struct Settings {
+    lines: Vec<(String, String)>,
+    password: Option<String>,
+}
+
+impl RedisServerBuilder {
+    /// Adds a line of `redis.conf`, as in `.config("maxmemory", "1mb")`.
+    #[must_use]
+    pub fn config(mut self, name: &str, value: &str) -> Self {
+        self.settings.lines.push((name.into(), value.into()));
+        self
+    }
+
+    /// Sets the password of the default user.
+    #[must_use]
+    pub fn password(mut self, password: &str) -> Self {
+        self.settings.password = Some(password.into());
+        self.config("requirepass", password)
+    }
+
+    /// Starts the server and waits until it answers.
+    ///
+    /// # Errors
+    /// When `redis-server` is missing (the message says how to install it) or does not come up.
+    pub async fn start(self) -> io::Result<RedisServer> {
+        let directory = temporary_directory()?;
+        let mut server = RedisServer { port: 0, settings: self.settings, directory, process: None };
+        let mut last = io::Error::other("no port was tried");
+        for _ in 0..PORTS {
+            server.port = free_port()?;
+            match server.launch().await {
+                Ok(()) => return Ok(server),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+impl RedisServer {
+    /// Starts a server with nothing configured: no password, no persistence, no memory limit.
+    ///
+    /// # Errors
+    /// As [`RedisServerBuilder::start`].
+    pub async fn start() -> io::Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// A server with settings of its own.
+    #[must_use]
+    pub fn builder() -> RedisServerBuilder {
+        RedisServerBuilder::default()
+    }
+
+    /// The server's URL, without credentials.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// The server's port on the loopback address.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The password it was started with.
+    pub(super) fn password(&self) -> Option<&str> {
+        self.settings.password.as_deref()
+    }
+
+    /// Ends the process at once, as a crash would (`SIGKILL`). Does nothing to one that has ended.
+    ///
+    /// # Errors
+    /// When the system refuses the signal.
+    pub fn kill(&mut self) -> io::Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill()?;
+            process.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Stops the process without ending it (`SIGSTOP`): connections stay open, nothing is answered,
+    /// and what clients send is executed after [`thaw`](Self::thaw).
+    ///
+    /// # Errors
+    /// When the process has ended, or the system refuses the signal.
+    pub fn freeze(&self) -> io::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets a frozen process go on (`SIGCONT`).
+    ///
+    /// # Errors
+    /// When the process has ended, or the system refuses the signal.
+    pub fn thaw(&self) -> io::Result<()> {
+        self.signal("CONT")
+    }
+
+    /// Kills the process, if it runs, and starts it again on the same port with the same settings;
+    /// empty, unless persistence was configured.
+    ///
+    /// # Errors
+    /// As [`RedisServerBuilder::start`].
+    pub async fn restart(&mut self) -> io::Result<()> {
+        self.kill()?;
+        self.launch().await
+    }
+
+    fn signal(&self, name: &str) -> io::Result<()> {
+        let Some(process) = &self.process else {
+            return Err(io::Error::other("the redis-server of this test has ended"));
+        };
+        let status = Command::new("sh")
+            .args(["-c", "kill -s \"$0\" \"$1\"", name, &process.id().to_string()])
+            .status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other("the signal was refused")) }
+    }
+
+    /// Starts the process and waits until it serves; ends it again if it does not.
+    async fn launch(&mut self) -> io::Result<()> {
+        let file = self.directory.join("redis.conf");
+        fs::write(&file, self.settings.file(self.port, &self.directory))?;
+        let log = fs::File::create(self.directory.join("redis.log"))?;
+        let process = Command::new("redis-server")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => io::Error::new(
+                    error.kind(),
+                    "redis-server is not installed: apt-get install redis-server",
+                ),
+                _ => error,
+            })?;
+        self.process = Some(process);
+        let answers = self.until_it_answers().await;
+        if answers.is_err() {
+            self.kill()?;
+        }
+        answers
+    }
+
+    async fn until_it_answers(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(process) = &mut self.process
+                && process.try_wait()?.is_some()
+            {
+                return Err(self.failed("ended at once"));
+            }
+            if timeout(Duration::from_secs(1), serves(self.port)).await.is_ok_and(|serves| serves) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(self.failed("does not answer"));
+            }
+            // A real wait: for a process, which knows no clock of ours.
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn failed(&self, how: &str) -> io::Error {
+        let log = fs::read_to_string(self.directory.join("redis.log")).unwrap_or_default();
+        io::Error::other(format!("redis-server {how}; its log:\n{log}"))
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        // A frozen process dies of SIGKILL too, but its parent may wait longer for it.
+        if self.process.is_some() {
+            let _ = self.thaw();
+        }
+        let _ = self.kill();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Settings {
+    fn file(&self, port: u16, directory: &Path) -> String {
+        let mut lines = vec![
+            ("bind".to_owned(), "127.0.0.1".to_owned()),
+            ("port".into(), port.to_string()),
+            ("dir".into(), directory.to_string_lossy().into_owned()),
+            ("daemonize".into(), "no".into()),
+            ("appendonly".into(), "no".into()),
+        ];
+        if !self.lines.iter().any(|(name, _)| name == "save") {
+            lines.push(("save".into(), String::new()));
+        }
+        lines.extend(self.lines.iter().cloned());
+        lines.iter().map(|(name, value)| format!("{name} {}\n", quoted(value))).collect()
+    }
+}
+
+/// A value as `redis.conf` reads it back, whatever it is made of.
+fn quoted(value: &str) -> String {
+    let bytes = value.bytes().map(|byte| match byte {
+        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        byte => format!("\\x{byte:02x}"),
+    });
+    format!("\"{}\"", bytes.collect::<String>())
+}
+
+/// Whether something serves on the port: it answers a PING, if only by asking for a password.
+async fn serves(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await else { return false };
+    if stream.write_all(b"PING\r\n").await.is_err() {
+        return false;
+    }
+    let mut answer = [0; 7];
+    let Ok(read) = stream.read(&mut answer).await else { return false };
+    answer
+        .get(..read)
+        .is_some_and(|answer| answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH"))
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn temporary_directory() -> io::Result<PathBuf> {
+    let name = format!("tiered-redis-{}-{:016x}", std::process::id(), fastrand::u64(..));
+    let directory = std::env::temp_dir().join(name);
+    fs::create_dir(&directory)?;
+    Ok(directory)
+}

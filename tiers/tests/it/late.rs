@@ -1,0 +1,170 @@
+//! Commands that execute after their caller gave up, and futures dropped at any moment.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tiered_tiers::{
+    Claim, Fill, Lease, LeaseToken, Redis, RemoteTier, TierError, testing::RedisServer,
+};
+
+use crate::{heals, wait};
+
+const LIFE: Duration = Duration::from_secs(600);
+
+/// 1. A set begins. 2. The server freezes at some moment of it, and the set's deadline passes.
+/// 3. The server thaws and executes what is in its sockets, late. 4. A delete is acknowledged,
+/// perhaps before 3 is done, over another connection. From then on the value may not come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_set_that_timed_out_does_not_resurrect_its_value() {
+    let server = RedisServer::start().await.unwrap();
+    for round in 0..40_u64 {
+        let timeout = Duration::from_millis(15);
+        let tier = Redis::new(&server.url()).unwrap().connections(2).response_timeout(timeout);
+        let tier = Arc::new(tier);
+        let key = format!("k{round}");
+        // Both connections are dialled and both know the scripts.
+        for _ in 0..2 {
+            tier.set(key.as_bytes(), Bytes::from_static(b"old"), LIFE).await.unwrap();
+        }
+        let sets: Vec<_> = (0..20)
+            .map(|_| {
+                let (tier, key) = (Arc::clone(&tier), key.clone());
+                tokio::spawn(async move {
+                    for _ in 0..5 {
+                        let late = Bytes::from_static(b"late");
+                        let _ = tier.set(key.as_bytes(), late, LIFE).await;
+                    }
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_micros(round % 10 * 200)).await;
+        server.freeze().unwrap();
+        wait(30).await;
+        for set in sets {
+            if round % 3 == 0 {
+                set.abort();
+            }
+            let _ = set.await;
+        }
+        if round % 8 == 0 {
+            // Long enough for the connections to be judged dead: abandoned, with requests in them.
+            wait(1_100).await;
+            let _ = tier.ping().await;
+        }
+        if round % 2 == 0 {
+            drop(tier);
+        }
+        server.thaw().unwrap();
+        let deleter = Redis::new(&server.url()).unwrap();
+        heals(&deleter).await;
+        deleter.delete(key.as_bytes()).await.unwrap();
+        for _ in 0..10 {
+            assert_eq!(deleter.get(key.as_bytes()).await, Ok(None), "round {round}: it is back");
+            wait(2).await;
+        }
+    }
+    assert!(server.keys_without_expiry().await.unwrap().is_empty());
+}
+
+/// The same for a fill whose answer never came.
+#[tokio::test]
+async fn a_fill_that_timed_out_does_not_resurrect_its_value() {
+    let server = RedisServer::start().await.unwrap();
+    for round in 0..10_u64 {
+        let timeout = Duration::from_millis(20);
+        let tier = Redis::new(&server.url()).unwrap().response_timeout(timeout);
+        let (key, token) = (format!("k{round}"), LeaseToken::random());
+        let lease = tier.lease(key.as_bytes(), token, LIFE, Claim::IfFree).await;
+        assert_eq!(lease, Ok(Lease::Granted(None)));
+        server.freeze().unwrap();
+        let fill = tier.fill(key.as_bytes(), token, Bytes::from_static(b"late"), LIFE).await;
+        assert!(matches!(fill, Err(TierError::Timeout)), "{fill:?}");
+        server.thaw().unwrap();
+        let deleter = Redis::new(&server.url()).unwrap();
+        heals(&deleter).await;
+        deleter.delete(key.as_bytes()).await.unwrap();
+        wait(20).await;
+        assert_eq!(deleter.get(key.as_bytes()).await, Ok(None), "round {round}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_reply_goes_to_the_wrong_key_when_futures_are_dropped() {
+    let server = RedisServer::start().await.unwrap();
+    let tier = Arc::new(Redis::new(&server.url()).unwrap());
+    const KEYS: usize = 200;
+    for key in 0..KEYS {
+        let text = Bytes::from(format!("value of {key}"));
+        tier.set(format!("k{key}").as_bytes(), text, LIFE).await.unwrap();
+    }
+    let tasks: Vec<_> = (0..16_usize)
+        .map(|task| {
+            let tier = Arc::clone(&tier);
+            tokio::spawn(async move {
+                let mut answered = 0;
+                for round in 0..1_000_usize {
+                    let key = (task * 31 + round * 7) % KEYS;
+                    let name = format!("k{key}");
+                    // One in four is waited for; the others are dropped after a few turns of the
+                    // scheduler, which come at any moment of the request's way.
+                    let turns = if round % 4 == 0 { usize::MAX } else { (round * 13 + task) % 50 };
+                    let get = tokio::select! {
+                        biased;
+                        outcome = tier.get(name.as_bytes()) => Some(outcome),
+                        () = scheduled(turns) => None,
+                    };
+                    if let Some(outcome) = get {
+                        let found = outcome.unwrap().expect("the value is there");
+                        assert_eq!(found.bytes, format!("value of {key}"), "another key's value");
+                        answered += 1;
+                    }
+                }
+                answered
+            })
+        })
+        .collect();
+    let mut answered = 0;
+    for task in tasks {
+        answered += task.await.unwrap();
+    }
+    assert!((4_000..16_000).contains(&answered), "{answered}: nothing was dropped, or everything");
+    for key in 0..KEYS {
+        let found = tier.get(format!("k{key}").as_bytes()).await.unwrap().unwrap();
+        assert_eq!(found.bytes, format!("value of {key}"));
+    }
+}
+
+/// So many turns of the scheduler.
+async fn scheduled(turns: usize) {
+    for _ in 0..turns {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Dropped after each of their polls in turn: every await in an operation is a place to stop.
+#[tokio::test]
+async fn an_operation_can_be_dropped_at_every_await() {
+    use std::task::Poll;
+    let server = RedisServer::start().await.unwrap();
+    for polls in 0..12 {
+        let tier = Redis::new(&server.url()).unwrap().connections(1);
+        let mut set = tier.set(b"k", Bytes::from_static(b"v"), LIFE);
+        let mut left = polls;
+        std::future::poll_fn(|context| {
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            left -= 1;
+            set.as_mut().poll(context).map(drop)
+        })
+        .await;
+        drop(set);
+        drop(tier.lease(b"k", LeaseToken::random(), LIFE, Claim::IfFree));
+        tier.delete(b"k").await.unwrap();
+        wait(5).await;
+        assert_eq!(tier.get(b"k").await, Ok(None), "after {polls} polls");
+        let token = LeaseToken::random();
+        tier.lease(b"k", token, LIFE, Claim::ByForce).await.unwrap();
+        assert_eq!(tier.fill(b"k", token, Bytes::new(), LIFE).await, Ok(Fill::Stored));
+    }
+}

@@ -1,0 +1,97 @@
+//! What the tiers promise, and what tries to break it.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `local.rs` | the conformance suite of L1, run by Moka and DashMap |
+//! | `bounds.rs` | L1 and Memory under pressure: bounds, eviction, threads |
+//! | `remote.rs` | the conformance suite of L2, run by Memory and a real Redis, on both runtimes |
+//! | `outage.rs` | Redis killed, restarted, frozen, half-open, full, behind a proxy that lies dead |
+//! | `login.rs` | passwords of every kind, and that none is ever shown |
+//! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment |
+//! | `runtimes.rs` | successive runtimes, no runtime, a thousand first users |
+//! | `proxy.rs` | a TCP proxy that counts dials and can fall silent |
+
+// Tests start threads and runtimes of their own, wait for real servers, and end with a panic.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bounds;
+mod late;
+mod local;
+mod login;
+mod outage;
+mod proxy;
+mod remote;
+mod runtimes;
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use tiered_tiers::{LeaseToken, LocalEntry, LocalMeta, Redis, RemoteTier};
+
+/// An L1 entry that holds a number.
+fn entry(value: u64) -> LocalEntry {
+    let now = Instant::now();
+    let meta = LocalMeta {
+        born: now,
+        fresh_until: now,
+        stale_until: now,
+        proven_until: now,
+        type_id: std::any::TypeId::of::<u64>(),
+        schema: 7,
+        generation: value,
+    };
+    LocalEntry { value: Some(std::sync::Arc::new(value)), meta }
+}
+
+/// The number in an L1 entry.
+fn number(entry: LocalEntry) -> u64 {
+    *entry.value.unwrap().downcast::<u64>().unwrap()
+}
+
+/// A real wait; the servers in these tests have no clock of ours.
+async fn wait(millis: u64) {
+    tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+/// Waits until the tier answers again; fails when that takes longer than a second and some room.
+async fn heals(tier: &Redis) {
+    let start = Instant::now();
+    while tier.ping().await.is_err() {
+        assert!(start.elapsed() < Duration::from_millis(1_500), "still not healed");
+        wait(10).await;
+    }
+}
+
+/// The future's output, and how long it took.
+async fn timed<T>(future: impl Future<Output = T>) -> (T, Duration) {
+    let start = Instant::now();
+    let output = future.await;
+    (output, start.elapsed())
+}
+
+/// Every operation of the contract once; the errors of those that failed.
+async fn every_operation(tier: &Redis) -> Vec<(&'static str, tiered_tiers::TierError, Duration)> {
+    let (token, life) = (LeaseToken::random(), Duration::from_secs(5));
+    let bytes = bytes::Bytes::from_static(b"v");
+    let mut failed = Vec::new();
+    macro_rules! run {
+        ($name:literal, $operation:expr) => {
+            let (outcome, took) = timed($operation).await;
+            assert!(took < Duration::from_millis(1_800), "{} took {took:?}", $name);
+            if let Err(error) = outcome {
+                failed.push(($name, error, took));
+            }
+        };
+    }
+    run!("get", tier.get(b"k"));
+    run!("lease", tier.lease(b"k", token, life, tiered_tiers::Claim::IfFree));
+    run!("fill", tier.fill(b"k", token, bytes.clone(), life));
+    run!("release", tier.release(b"k", token));
+    run!("set", tier.set(b"k", bytes, life));
+    run!("delete", tier.delete(b"k"));
+    run!("clear", tier.clear(b"k"));
+    run!("ping", tier.ping());
+    failed
+}

@@ -1,0 +1,270 @@
+//! Redis going away in every manner: each operation ends in time, and all is well soon after.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tiered_tiers::{Claim, Fill, LeaseToken, Redis, RemoteTier, TierError, testing::RedisServer};
+use tracing::{Level, Metadata, Subscriber, span};
+
+use crate::{every_operation, heals, proxy::Proxy, timed, wait};
+
+const LIFE: Duration = Duration::from_secs(600);
+
+async fn serving() -> (RedisServer, Redis) {
+    let server = RedisServer::start().await.unwrap();
+    let tier = Redis::new(&server.url()).unwrap();
+    assert_eq!(every_operation(&tier).await, []);
+    (server, tier)
+}
+
+#[tokio::test]
+async fn killed_and_restarted() {
+    let (mut server, tier) = serving().await;
+    server.kill().unwrap();
+    let failed = every_operation(&tier).await;
+    assert_eq!(failed.len(), 8, "{failed:?}");
+    for (name, error, took) in failed {
+        assert!(matches!(error, TierError::Unreachable(_)), "{name}: {error:?}");
+        assert!(took < Duration::from_millis(100), "{name} took {took:?} to be refused");
+    }
+    server.restart().await.unwrap();
+    heals(&tier).await;
+    // The restarted server knows no script.
+    assert_eq!(every_operation(&tier).await, []);
+}
+
+/// The driver of a connection knows that the server closed it: nothing is sent into the grave.
+#[tokio::test]
+async fn after_a_restart_not_one_operation_fails() {
+    let (mut server, tier) = serving().await;
+    for _ in 0..5 {
+        server.restart().await.unwrap();
+        wait(20).await;
+        let token = LeaseToken::random();
+        tier.lease(b"k", token, LIFE, Claim::IfFree).await.unwrap();
+        server.restart().await.unwrap();
+        wait(20).await;
+        assert_eq!(tier.fill(b"k", token, Bytes::new(), LIFE).await, Ok(Fill::Refused));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_under_load_the_repeatable_operations_are_repeated() {
+    let (mut server, tier) = serving().await;
+    let tier = Arc::new(tier);
+    for _ in 0..5 {
+        let gets: Vec<_> = (0..64)
+            .map(|key| {
+                let tier = Arc::clone(&tier);
+                tokio::spawn(async move {
+                    for _ in 0..200 {
+                        let (outcome, took) = timed(tier.get(format!("k{key}").as_bytes())).await;
+                        assert!(took < Duration::from_millis(1_500), "{took:?}");
+                        drop(outcome);
+                    }
+                })
+            })
+            .collect();
+        wait(5).await;
+        server.restart().await.unwrap();
+        for get in gets {
+            get.await.unwrap();
+        }
+        heals(&tier).await;
+    }
+}
+
+#[tokio::test]
+async fn frozen_and_thawed() {
+    let (server, tier) = serving().await;
+    server.freeze().unwrap();
+    let failed = every_operation(&tier).await;
+    assert_eq!(failed.len(), 8, "{failed:?}");
+    assert!(failed.iter().all(|(_, error, _)| *error == TierError::Timeout), "{failed:?}");
+    let (outcome, took) = timed(tier.get(b"k")).await;
+    assert_eq!(outcome, Err(TierError::Timeout));
+    assert!(took < Duration::from_millis(900), "{took:?}");
+    server.thaw().unwrap();
+    heals(&tier).await;
+    assert_eq!(every_operation(&tier).await, []);
+}
+
+#[tokio::test]
+async fn never_there() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let tier = Redis::new(&format!("redis://127.0.0.1:{port}")).unwrap();
+    let failed = every_operation(&tier).await;
+    assert!(failed.iter().all(|(_, error, _)| matches!(error, TierError::Unreachable(_))));
+    let nowhere = Redis::new("redis://no-such-host.invalid").unwrap();
+    let error = nowhere.ping().await.unwrap_err();
+    assert!(matches!(error, TierError::Unreachable(_) | TierError::Timeout), "{error:?}");
+    assert!(!error.to_string().contains("no-such-host"));
+}
+
+/// A peer that accepts and says nothing: only the connect timeout ends the dial.
+#[tokio::test]
+async fn accepted_and_never_greeted() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let tier = Redis::new(&url).unwrap().connect_timeout(Duration::from_millis(100));
+    let (outcome, took) = timed(tier.get(b"k")).await;
+    assert_eq!(outcome, Err(TierError::Timeout));
+    assert!((Duration::from_millis(90)..Duration::from_millis(400)).contains(&took), "{took:?}");
+    // Remembered: the next does not wait as long again.
+    let (outcome, took) = timed(tier.get(b"k")).await;
+    assert_eq!(outcome, Err(TierError::Timeout));
+    assert!(took < Duration::from_millis(40), "{took:?}");
+}
+
+#[tokio::test]
+async fn half_open() {
+    let server = RedisServer::start().await.unwrap();
+    let proxy = Proxy::before(server.port()).await;
+    let tier = Redis::new(&proxy.url()).unwrap().connections(1);
+    tier.ping().await.unwrap();
+    proxy.silence();
+    let (outcome, took) = timed(tier.get(b"k")).await;
+    assert_eq!(outcome, Err(TierError::Timeout));
+    assert!(took < Duration::from_millis(600), "{took:?}");
+    assert_eq!(proxy.dials(), 1);
+    heals(&tier).await;
+    assert_eq!(proxy.dials(), 2, "one dial heals it");
+    assert_eq!(every_operation(&tier).await, []);
+}
+
+/// Callers with less patience than the tier: their dropped futures must not hide the silence.
+#[tokio::test]
+async fn half_open_under_impatient_callers() {
+    let server = RedisServer::start().await.unwrap();
+    let proxy = Proxy::before(server.port()).await;
+    let tier = Redis::new(&proxy.url()).unwrap().connections(1);
+    tier.ping().await.unwrap();
+    proxy.silence();
+    let start = std::time::Instant::now();
+    while tokio::time::timeout(Duration::from_millis(50), tier.ping()).await.is_err() {
+        assert!(start.elapsed() < Duration::from_secs(2), "the dead connection is still in use");
+    }
+}
+
+#[tokio::test]
+async fn out_of_memory() {
+    let server = RedisServer::builder()
+        .config("maxmemory", "1mb")
+        .config("maxmemory-policy", "noeviction")
+        .start()
+        .await
+        .unwrap();
+    let tier = Redis::new(&server.url()).unwrap();
+    let refused = |what: &str, error: TierError| {
+        assert_eq!(error, TierError::Refused("OOM".into()), "{what}");
+    };
+    let token = LeaseToken::random();
+    let big = Bytes::from(vec![7; 4_000_000]);
+    // Redis 7 itself uses about a megabyte, so the bound may be reached at once.
+    match tier.lease(b"k", token, LIFE, Claim::IfFree).await {
+        Err(error) => refused("lease", error),
+        Ok(_) => match tier.fill(b"k", token, big.clone(), LIFE).await {
+            Err(error) => refused("fill", error),
+            Ok(fill) => assert_eq!(fill, Fill::Stored),
+        },
+    }
+    refused("set", tier.set(b"k", big, LIFE).await.unwrap_err());
+    assert_eq!(tier.get(b"k").await, Ok(None), "what a set replaced is gone");
+    tier.ping().await.unwrap();
+    tier.delete(b"k").await.unwrap();
+    tier.release(b"k", token).await.unwrap();
+    tier.clear(b"k").await.unwrap();
+}
+
+/// A refused fill that kept its lease would make everybody else wait for the lease's end.
+#[tokio::test]
+async fn a_fill_without_room_gives_its_lease_up() {
+    let (server, tier) = serving().await;
+    let (token, next) = (LeaseToken::random(), LeaseToken::random());
+    tier.lease(b"k", token, LIFE, Claim::IfFree).await.unwrap();
+    let client = redis::Client::open(server.url()).unwrap();
+    let admin = client.get_multiplexed_async_connection().await.unwrap();
+    let config = |value: &str| {
+        let command = redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(value).to_owned();
+        let mut admin = admin.clone();
+        async move { command.query_async::<()>(&mut admin).await.unwrap() }
+    };
+    config("1").await;
+    let refused = tier.fill(b"k", token, Bytes::from_static(b"v"), LIFE).await;
+    assert_eq!(refused, Err(TierError::Refused("OOM".into())));
+    config("0").await;
+    let lease = tier.lease(b"k", next, LIFE, Claim::IfFree).await;
+    assert_eq!(lease, Ok(tiered_tiers::Lease::Granted(None)));
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_shared_instead() {
+    let server = RedisServer::builder().config("maxclients", "1").start().await.unwrap();
+    // The last look of the starter may still be counted as a client.
+    wait(50).await;
+    let tier = Redis::new(&server.url()).unwrap().connections(4);
+    for _ in 0..20 {
+        tier.ping().await.unwrap();
+    }
+}
+
+/// Counts the lines that the tier logs, by level.
+#[derive(Clone, Default)]
+struct Lines {
+    warnings: Arc<AtomicU64>,
+    notes: Arc<AtomicU64>,
+    said: Arc<Mutex<String>>,
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("tiered")
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        let count =
+            if *event.metadata().level() == Level::WARN { &self.warnings } else { &self.notes };
+        count.fetch_add(1, Ordering::SeqCst);
+        let mut said = self.said.lock().unwrap();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            said.push_str(&format!("{field}={value:?} "));
+        });
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn an_outage_is_one_line_and_its_end_another() {
+    let lines = Lines::default();
+    let _scope = tracing::subscriber::set_default(lines.clone());
+    let mut server = RedisServer::builder().password("hunter2").start().await.unwrap();
+    let tier = Redis::new(&server.url()).unwrap().password("hunter2");
+    let counts = || (lines.warnings.load(Ordering::SeqCst), lines.notes.load(Ordering::SeqCst));
+    tier.ping().await.unwrap();
+    assert_eq!(counts(), (0, 0), "{}", lines.said.lock().unwrap());
+    server.kill().unwrap();
+    for _ in 0..200 {
+        tier.ping().await.unwrap_err();
+        wait(1).await;
+    }
+    assert_eq!(counts(), (1, 0));
+    server.restart().await.unwrap();
+    heals(&tier).await;
+    for _ in 0..20 {
+        tier.ping().await.unwrap();
+    }
+    assert_eq!(counts(), (1, 1));
+    let said = lines.said.lock().unwrap();
+    assert!(said.contains("127.0.0.1") && !said.contains("hunter2"), "{said}");
+}

@@ -1,0 +1,79 @@
+//! A TCP proxy before a server: counts dials, and can leave its connections open but dead.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
+    sync::watch,
+    task::JoinHandle,
+};
+
+/// The proxy. Connections made before the last [`silence`](Self::silence) carry nothing any more.
+pub(crate) struct Proxy {
+    port: u16,
+    dials: Arc<AtomicUsize>,
+    era: watch::Sender<usize>,
+    accepting: JoinHandle<()>,
+}
+
+impl Proxy {
+    pub(crate) async fn before(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let own_port = listener.local_addr().unwrap().port();
+        let dials = Arc::new(AtomicUsize::new(0));
+        let (era, watched) = watch::channel(0);
+        let counted = Arc::clone(&dials);
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::SeqCst);
+                let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let (from_client, to_client) = client.into_split();
+                let (from_server, to_server) = server.into_split();
+                let born = *watched.borrow();
+                tokio::spawn(pump(from_client, to_server, watched.clone(), born));
+                tokio::spawn(pump(from_server, to_client, watched.clone(), born));
+            }
+        });
+        Self { port: own_port, dials, era, accepting }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    pub(crate) fn dials(&self) -> usize {
+        self.dials.load(Ordering::SeqCst)
+    }
+
+    /// From now on the present connections swallow all bytes, without being closed.
+    pub(crate) fn silence(&self) {
+        self.era.send_modify(|era| *era += 1);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    era: watch::Receiver<usize>,
+    born: usize,
+) {
+    let mut buffer = vec![0; 65_536];
+    while let Ok(read) = from.read(&mut buffer).await {
+        if read == 0 {
+            return;
+        }
+        if *era.borrow() == born && to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}
