@@ -11,7 +11,8 @@ use tiered_codecs::CodecFor;
 use tokio::task::JoinSet;
 
 use crate::{
-    Ack, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth, probe, stack::Stack, write,
+    Ack, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth, probe, read, stack::Stack,
+    write,
 };
 
 /// A cache for every type of an application. Cheap to clone: clones are the same cache.
@@ -157,7 +158,11 @@ impl<C: Clone + Send + Sync + 'static> Tiered<C> {
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
-        self.key(key).get().await
+        let key = key.into();
+        if let Some(value) = read::hit(&self.stack, &key) {
+            return Ok(Some(value));
+        }
+        Box::pin(self.key(key).get()).await
     }
 
     /// The value, loaded if the cache has none. See [`Request::get_or_load`].
@@ -176,7 +181,11 @@ impl<C: Clone + Send + Sync + 'static> Tiered<C> {
         Fut: Future<Output = Result<T, E>> + Send,
         C: CodecFor<T>,
     {
-        self.key(key).get_or_load(loader).await
+        let key = key.into();
+        if let Some(value) = read::hit(&self.stack, &key) {
+            return Ok(value);
+        }
+        Box::pin(self.key(key).get_or_load(loader)).await
     }
 
     /// The value, if it exists, loaded if the cache does not know. See
@@ -196,7 +205,11 @@ impl<C: Clone + Send + Sync + 'static> Tiered<C> {
         Fut: Future<Output = Result<Option<T>, E>> + Send,
         C: CodecFor<T>,
     {
-        self.key(key).get_or_load_opt(loader).await
+        let key = key.into();
+        if let Some(value) = read::hit(&self.stack, &key) {
+            return Ok(Some(value));
+        }
+        Box::pin(self.key(key).get_or_load_opt(loader)).await
     }
 
     /// Stores a value in every tier. See [`Request::set`].

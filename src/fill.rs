@@ -356,6 +356,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
             outcome: Outcome::Load,
             born: self.now,
             fresh_until: self.now + self.fresh_for,
+            seen: self.now,
         }
     }
 

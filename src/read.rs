@@ -18,6 +18,7 @@ use crate::{
     fence::Ticket,
     freshness::{self, Verdict},
     l2::{Budget, L2},
+    meter::{Op, OpResult, Tier},
     pending::Standing,
     replay,
     stack::{Landed, Stack},
@@ -53,18 +54,36 @@ pub(crate) enum Remote {
 /// An L2 entry as L1 keeps it, with its weight.
 pub(crate) type Keep = (LocalEntry, u64);
 
+/// The shortest way of all: a fresh value out of L1, with no options. Whatever else there is takes
+/// the long way, which looks again.
+pub(crate) fn hit<T: Send + Sync + 'static>(stack: &Stack, key: &Key) -> Option<Arc<T>> {
+    if !stack.is_enabled() {
+        return None;
+    }
+    let LocalEntry { value, meta } = stack.peek(key, TypeId::of::<T>(), 0)?;
+    let value = value?;
+    if freshness::judge(&meta, stack.clock.now()) != Verdict::Fresh {
+        return None;
+    }
+    stack.meter.op(Tier::L1, Op::Get, OpResult::Hit);
+    stack.meter.request(Outcome::HitL1);
+    value.downcast().ok()
+}
+
 /// Looks into L1. No await, no allocation, no lock of ours.
 pub(crate) fn local(stack: &Stack, key: &Key, type_id: TypeId, schema: u32) -> Local {
     let Some(entry) = stack.local(key, type_id, schema) else { return Local::Absent };
     let LocalEntry { value, meta } = entry;
+    let seen = stack.clock.now();
     let negative = value.is_none();
     let landed = |outcome| Landed {
         value,
         outcome: if negative { Outcome::Negative } else { outcome },
         born: meta.born,
         fresh_until: meta.fresh_until,
+        seen,
     };
-    match freshness::judge(&meta, stack.clock.now()) {
+    match freshness::judge(&meta, seen) {
         Verdict::Fresh => Local::Fresh(landed(Outcome::HitL1)),
         // An absence is not worth serving late.
         _ if negative => Local::Absent,
@@ -157,6 +176,7 @@ where
         outcome: if negative { Outcome::Negative } else { outcome },
         born: meta.born,
         fresh_until: meta.fresh_until,
+        seen: asked,
     };
     let keep = (LocalEntry { value: value.clone(), meta }, found.bytes.len() as u64);
     if !ages.fresh.is_zero() {

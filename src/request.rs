@@ -5,12 +5,13 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tiered_codecs::CodecFor;
 
 use crate::{
-    Ack, Answer, CacheStrategy, Error, Key, Outcome, Tiered,
+    Ack, Answer, CacheStrategy, Error, Key, Tiered,
     load::{self, Wanted},
     read::Local,
+    stack::Landed,
     sync::Mutex,
     ttl::{self, Jitter},
-    walk::{self, Walk},
+    walk::{self, Begun, Walk},
     write,
 };
 
@@ -37,7 +38,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         self.fresh_for.map_or(Ok(()), |given| ttl::check("fresh_for", given))?;
         self.stale_for.map_or(Ok(()), |given| ttl::check_longest("stale_for", given))?;
         self.negative_for.map_or(Ok(()), |given| ttl::check("negative_for", given))?;
@@ -155,24 +156,15 @@ impl<'a, C> Request<'a, C> {
 
 /// Verbs.
 impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
-    /// Looks into L1, without an allocation; only what has no answer there begins a walk.
-    fn begin<T>(self, wanted: Wanted) -> Result<Begun<T, C>, Error>
-    where
-        T: Send + Sync + 'static,
-    {
-        self.key.check()?;
-        self.options.check()?;
+    /// Looks into L1. The walk past it is boxed by its callers, so that the future of a hit stays
+    /// small: it is moved about more than it is polled.
+    fn begin<T: 'static>(&self, wanted: Wanted) -> Result<Begun, Error> {
+        walk::begin::<T>(&self.cache.parts().0, &self.key, &self.options, wanted)
+    }
+
+    fn walk(self, wanted: Wanted, local: Local) -> Walk<C> {
         let (stack, codec) = self.cache.parts();
-        let local = walk::local::<T>(stack, &self.key, &self.options, wanted);
-        match local {
-            Local::Fresh(landed) => {
-                stack.meter.request(landed.outcome);
-                Ok(Begun::Answered(walk::answer(stack, landed)))
-            }
-            local => {
-                Ok(Begun::Walk(Walk::new(stack, codec, self.key, self.options, wanted, local)))
-            }
-        }
+        Walk::new(stack, codec, self.key, self.options, wanted, local)
     }
 
     /// The cached value with what is known of it, the database never asked: the strategy `Fresh`,
@@ -187,10 +179,11 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
         C: CodecFor<T>,
     {
         self.options.strategy = CacheStrategy::Fresh;
-        match self.begin(Wanted::Any)? {
-            Begun::Answered(answer) => Ok(answer),
-            Begun::Walk(walk) => walk.look().await,
-        }
+        let landed = match self.begin::<T>(Wanted::Any)? {
+            Begun::Answered(landed) => landed,
+            Begun::Further(local) => Box::pin(self.walk(Wanted::Any, local).look()).await?,
+        };
+        Ok(landed.into_answer())
     }
 
     /// The cached value; see [`lookup`](Self::lookup).
@@ -224,10 +217,14 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
         Fut: Future<Output = Result<Option<T>, E>> + Send,
         C: CodecFor<T>,
     {
-        match self.begin(Wanted::Any)? {
-            Begun::Answered(answer) => Ok(answer),
-            Begun::Walk(walk) => walk.borrowed(load::boxed(loader)).await,
-        }
+        let landed = match self.begin::<T>(Wanted::Any)? {
+            Begun::Answered(landed) => landed,
+            Begun::Further(local) => {
+                let walk = self.walk(Wanted::Any, local);
+                Box::pin(walk.borrowed(load::boxed(loader))).await?
+            }
+        };
+        Ok(landed.into_answer())
     }
 
     /// The value, loaded if the cache has none. See [`load`](Self::load).
@@ -259,10 +256,12 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
         Fut: Future<Output = Result<T, E>> + Send,
         C: CodecFor<T>,
     {
-        present(match self.begin(Wanted::Value)? {
-            Begun::Answered(answer) => answer,
-            Begun::Walk(walk) => {
-                walk.borrowed(load::boxed(|_| async { loader().await.map(Some) })).await?
+        present(match self.begin::<T>(Wanted::Value)? {
+            Begun::Answered(landed) => landed,
+            Begun::Further(local) => {
+                let walk = self.walk(Wanted::Value, local);
+                let loader = load::boxed(|_| async { loader().await.map(Some) });
+                Box::pin(walk.borrowed(loader)).await?
             }
         })
     }
@@ -281,10 +280,14 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
         Fut: Future<Output = Result<Option<T>, E>> + Send + 'static,
         C: CodecFor<T>,
     {
-        match self.begin(Wanted::Any)? {
-            Begun::Answered(answer) => Ok(answer),
-            Begun::Walk(walk) => walk.detached(load::boxed(loader)).await,
-        }
+        let landed = match self.begin::<T>(Wanted::Any)? {
+            Begun::Answered(landed) => landed,
+            Begun::Further(local) => {
+                let walk = self.walk(Wanted::Any, local);
+                Box::pin(walk.detached(load::boxed(loader))).await?
+            }
+        };
+        Ok(landed.into_answer())
     }
 
     /// As [`get_or_load`](Self::get_or_load), with a loader that borrows nothing; see
@@ -300,10 +303,12 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
         Fut: Future<Output = Result<T, E>> + Send + 'static,
         C: CodecFor<T>,
     {
-        present(match self.begin(Wanted::Value)? {
-            Begun::Answered(answer) => answer,
-            Begun::Walk(walk) => {
-                walk.detached(load::boxed(|_| async { loader().await.map(Some) })).await?
+        present(match self.begin::<T>(Wanted::Value)? {
+            Begun::Answered(landed) => landed,
+            Begun::Further(local) => {
+                let walk = self.walk(Wanted::Value, local);
+                let loader = load::boxed(|_| async { loader().await.map(Some) });
+                Box::pin(walk.detached(loader)).await?
             }
         })
     }
@@ -330,15 +335,8 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
     }
 }
 
-/// Where a call goes from L1.
-enum Begun<T, C> {
-    Answered(Answer<T>),
-    Walk(Walk<C>),
-}
-
-fn present<T>(answer: Answer<T>) -> Result<Arc<T>, Error> {
-    answer.value.ok_or_else(|| {
-        debug_assert_eq!(answer.outcome, Outcome::Miss);
+fn present<T: Send + Sync + 'static>(landed: Landed) -> Result<Arc<T>, Error> {
+    landed.into_value().ok_or_else(|| {
         Error::config(
             "get_or_load under the strategy Fresh found nothing, and Fresh never loads: use get \
              or get_or_load_opt, which can say None",

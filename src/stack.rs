@@ -47,6 +47,8 @@ pub(crate) struct Landed {
     pub(crate) outcome: Outcome,
     pub(crate) born: Instant,
     pub(crate) fresh_until: Instant,
+    /// When it was judged: its age and remaining time are told as of then.
+    pub(crate) seen: Instant,
 }
 
 pub(crate) type Walked = Result<Landed, Error>;
@@ -86,15 +88,22 @@ impl Stack {
         if skip { None } else { self.l1.as_deref() }
     }
 
-    /// Looks into L1, whatever the entry's age.
-    pub(crate) fn local(&self, key: &Key, type_id: TypeId, schema: u32) -> Option<LocalEntry> {
-        let found = self.l1.as_deref()?.get(key.as_bytes()).filter(|entry| {
+    /// Looks into L1, whatever the entry's age, and counts nothing.
+    pub(crate) fn peek(&self, key: &Key, type_id: TypeId, schema: u32) -> Option<LocalEntry> {
+        self.l1.as_deref()?.get(key.as_bytes()).filter(|entry| {
             entry.meta.type_id == type_id
                 && entry.meta.schema == schema
                 && entry.meta.generation == self.fence.generation()
-        });
-        let result = if found.is_some() { OpResult::Hit } else { OpResult::Miss };
-        self.meter.op(Tier::L1, Op::Get, result);
+        })
+    }
+
+    /// Looks into L1, whatever the entry's age.
+    pub(crate) fn local(&self, key: &Key, type_id: TypeId, schema: u32) -> Option<LocalEntry> {
+        let found = self.peek(key, type_id, schema);
+        if self.l1.is_some() {
+            let result = if found.is_some() { OpResult::Hit } else { OpResult::Miss };
+            self.meter.op(Tier::L1, Op::Get, result);
+        }
         found
     }
 

@@ -42,6 +42,32 @@ enum Fallback {
     Unproven(Landed),
 }
 
+/// Begins a read: what L1 can answer is answered, and counted, without await or allocation.
+pub(crate) fn begin<T: 'static>(
+    stack: &Stack,
+    key: &Key,
+    options: &Options,
+    wanted: Wanted,
+) -> Result<Begun, Error> {
+    key.check()?;
+    options.check()?;
+    Ok(match local::<T>(stack, key, options, wanted) {
+        Local::Fresh(landed) => {
+            stack.meter.request(landed.outcome);
+            Begun::Answered(landed)
+        }
+        local => Begun::Further(local),
+    })
+}
+
+/// Where a read goes from L1.
+pub(crate) enum Begun {
+    /// Nowhere: this is the answer.
+    Answered(Landed),
+    /// Past it.
+    Further(Local),
+}
+
 /// Looks into L1 as the options tell.
 pub(crate) fn local<T: 'static>(
     stack: &Stack,
@@ -58,15 +84,20 @@ pub(crate) fn local<T: 'static>(
     }
 }
 
-/// What a caller is told of a landed walk.
-pub(crate) fn answer<T: Send + Sync + 'static>(stack: &Stack, landed: Landed) -> Answer<T> {
-    let now = stack.clock.now();
-    Answer {
-        // The flight and the L1 entry are of this type, so the downcast always succeeds.
-        value: landed.value.and_then(|value| value.downcast().ok()),
-        outcome: landed.outcome,
-        age: now.saturating_duration_since(landed.born),
-        remaining: landed.fresh_until.saturating_duration_since(now),
+impl Landed {
+    /// The value. The flight and the L1 entry are of this type, so the downcast always succeeds.
+    pub(crate) fn into_value<T: Send + Sync + 'static>(self) -> Option<Arc<T>> {
+        self.value.and_then(|value| value.downcast().ok())
+    }
+
+    /// What a caller is told of a walk.
+    pub(crate) fn into_answer<T: Send + Sync + 'static>(self) -> Answer<T> {
+        Answer {
+            outcome: self.outcome,
+            age: self.seen.saturating_duration_since(self.born),
+            remaining: self.fresh_until.saturating_duration_since(self.seen),
+            value: self.into_value(),
+        }
     }
 }
 
@@ -95,7 +126,7 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
     }
 
     /// The cache only.
-    pub(crate) async fn look<T>(self) -> Result<Answer<T>, Error>
+    pub(crate) async fn look<T>(self) -> Walked
     where
         T: Send + Sync + 'static,
         C: CodecFor<T>,
@@ -105,7 +136,7 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
     }
 
     /// With a loader that may borrow: whoever leads walks in its own future.
-    pub(crate) async fn borrowed<T>(self, loader: Loader<'_, T>) -> Result<Answer<T>, Error>
+    pub(crate) async fn borrowed<T>(self, loader: Loader<'_, T>) -> Walked
     where
         T: Send + Sync + 'static,
         C: CodecFor<T>,
@@ -115,7 +146,7 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
     }
 
     /// With a loader that borrows nothing: the walk is a task, and everybody waits for it.
-    pub(crate) async fn detached<T>(self, loader: Loader<'static, T>) -> Result<Answer<T>, Error>
+    pub(crate) async fn detached<T>(self, loader: Loader<'static, T>) -> Walked
     where
         T: Send + Sync + 'static,
         C: CodecFor<T>,
@@ -280,7 +311,7 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
             load::run(loader, LoadContext::default(), stack.load_timeout, &stack.meter).await?;
         let now = stack.clock.now();
         let value = value.map(|value| Arc::new(value) as _);
-        Ok(Landed { value, outcome: Outcome::Load, born: now, fresh_until: now })
+        Ok(Landed { value, outcome: Outcome::Load, born: now, fresh_until: now, seen: now })
     }
 
     /// What L1 has to serve when the load fails.
@@ -302,17 +333,17 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
 
     pub(crate) fn miss(&self) -> Landed {
         let now = self.stack.clock.now();
-        Landed { value: None, outcome: Outcome::Miss, born: now, fresh_until: now }
+        Landed { value: None, outcome: Outcome::Miss, born: now, fresh_until: now, seen: now }
     }
 
     fn course<T: 'static>(&self, kind: Kind) -> Course {
         Course { type_id: TypeId::of::<T>(), schema: self.options.schema, kind }
     }
 
-    fn finish<T: Send + Sync + 'static>(&self, walked: Walked) -> Result<Answer<T>, Error> {
+    fn finish(&self, walked: Walked) -> Walked {
         let outcome = walked.as_ref().map_or(Outcome::Error, |landed| landed.outcome);
         self.stack.meter.request(outcome);
-        walked.map(|landed| answer(&self.stack, landed))
+        walked
     }
 }
 

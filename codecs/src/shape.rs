@@ -9,7 +9,7 @@
 //! [probed](probe) one position at a time: each pass runs `T::deserialize` along a path of choices,
 //! notes which call comes at its end, and stops there with an error. Values that must come before the
 //! position are [made up](dummy). The [tracer](trace) follows every path once, types met again close
-//! a loop, and the [graph](graph) that results is reduced to its smallest form and hashed.
+//! a loop, and the [graph] that results is reduced to its smallest form and hashed.
 //!
 //! Rejected: serde-reflection, which runs whole values through `Deserialize` and so fails on types
 //! that check what they are given; `std::any::type_name`, which says nothing of fields and changes

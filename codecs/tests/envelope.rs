@@ -69,10 +69,21 @@ fn the_layout_is_pinned() {
     let hex: String = entry.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(
         hex,
-        "SUM\
-         5449455201010000070000000700000008070605040302\
-         01e093040000008\
-         0ee3600000000000000181716151413121128272625242322217061796c6f6164"
+        concat!(
+            "0182342801f8e2f9", // checksum
+            "54494552",         // magic
+            "0101",             // format version, codec
+            "0000",             // flags
+            "07000000",         // schema
+            "07000000",         // payload length
+            "0807060504030201", // shape
+            "e09304000000",     // fresh
+            "80ee36000000",     // stale
+            "00000000",         // extensions length
+            "1817161514131211", // incarnation
+            "2827262524232221", // source version
+            "7061796c6f6164",   // payload
+        )
     );
 }
 

@@ -53,11 +53,13 @@ impl ApiError {
     }
 }
 
-/// A list or a write that the database did not answer.
+/// A list or a change that the database did not answer.
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::warn!(%error, "answering 503");
-        Self::unavailable("the database gives no answer; a change may or may not have been made")
+        Self::unavailable(
+            "the database gives no answer; a change may or may not have been made, or be made yet",
+        )
     }
 }
 

@@ -94,7 +94,10 @@ impl Store {
                      VALUES ($1, $2, $3, $3) \
                      RETURNING id, name, damage, created_at, updated_at";
         bounded(WRITE_WITHIN, async {
-            on!(self, pool => sqlx::query_as(query).bind(name).bind(damage).bind(now()).fetch_one(pool))
+            let now = now();
+            on!(self, pool => {
+                sqlx::query_as(query).bind(name).bind(damage).bind(now).fetch_one(pool)
+            })
         })
         .await
     }
@@ -108,7 +111,10 @@ impl Store {
         let query = "UPDATE spell SET damage = $2, updated_at = $3 WHERE id = $1 \
                      RETURNING id, name, damage, created_at, updated_at";
         bounded(WRITE_WITHIN, async {
-            on!(self, pool => sqlx::query_as(query).bind(id).bind(damage).bind(now()).fetch_optional(pool))
+            let now = now();
+            on!(self, pool => {
+                sqlx::query_as(query).bind(id).bind(damage).bind(now).fetch_optional(pool)
+            })
         })
         .await
     }

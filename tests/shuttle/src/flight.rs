@@ -20,6 +20,7 @@ pub(crate) struct Walk {
     /// Which one it was, from 0.
     number: usize,
     course: Course,
+    solo: bool,
     /// The detaches that had been called when it began.
     detaches: usize,
 }

@@ -7,11 +7,12 @@ use std::{
     any::Any,
     env,
     fmt::{self, Display},
-    panic::{AssertUnwindSafe, catch_unwind},
+    io,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    thread,
 };
 
 use shuttle::{
@@ -57,6 +58,8 @@ pub enum Search {
     /// Probabilistic concurrency testing: a few preemptions at random places (Burckhardt et al., "A
     /// Randomized Scheduler with Probabilistic Guarantees of Finding Bugs", ASPLOS 2010).
     Pct,
+    /// As [`Search::Random`], beginning with the schedule of this seed.
+    Seed(u64),
     /// Every random schedule twice, to see that nothing but the schedule decides.
     Twice,
 }
@@ -86,39 +89,56 @@ pub fn schedules() -> usize {
     number.unwrap_or(SCHEDULES)
 }
 
+/// The name of the threads that hunt.
+pub const THREAD: &str = "hunt";
+
 /// Runs `scenario` under `schedules` schedules and returns the first that fails. A schedule in
 /// `TIERED_SHUTTLE_REPLAY` is run instead, alone.
+///
+/// Each hunt has a thread of its own: a failure leaves the stacks of its tasks as they were, one of
+/// them unwinding perhaps, and whatever ran on the same thread later would fail for that alone.
 ///
 /// # Errors
 ///
 /// The schedule that failed. It is printed as well, in the form that can be replayed.
 pub fn hunt(scenario: Scenario, search: Search, schedules: usize) -> Result<(), Catch> {
+    let record = Arc::new(Record::default());
+    let ran = thread::scope(|scope| {
+        let task = || choose(scenario, search, schedules, &record);
+        let hunt = thread::Builder::new().name(THREAD.to_owned()).spawn_scoped(scope, task)?;
+        Ok::<_, io::Error>(hunt.join().map_err(|payload| message(payload.as_ref())))
+    });
+    ran.unwrap_or_else(|why| Err(why.to_string())).map_err(|message| Catch {
+        schedules: record.schedules.load(Ordering::Relaxed),
+        seed: record.seed.load(Ordering::Relaxed),
+        message,
+    })
+}
+
+fn choose(scenario: Scenario, search: Search, schedules: usize, record: &Arc<Record>) {
     if let Ok(schedule) = env::var("TIERED_SHUTTLE_REPLAY") {
-        return run(scenario, ReplayScheduler::new_from_encoded(&schedule));
+        return run(scenario, ReplayScheduler::new_from_encoded(&schedule), record);
     }
     match search {
-        Search::Random => run(scenario, RandomScheduler::new(schedules)),
-        Search::Pct => run(scenario, PctScheduler::new(PREEMPTIONS, schedules)),
+        Search::Random => run(scenario, RandomScheduler::new(schedules), record),
+        Search::Pct => run(scenario, PctScheduler::new(PREEMPTIONS, schedules), record),
+        Search::Seed(seed) => {
+            run(scenario, RandomScheduler::new_from_seed(seed, schedules), record);
+        }
         Search::Twice => {
             let random = RandomScheduler::new(schedules);
-            run(scenario, UncontrolledNondeterminismCheckScheduler::new(random))
+            run(scenario, UncontrolledNondeterminismCheckScheduler::new(random), record);
         }
     }
 }
 
-fn run(scenario: Scenario, scheduler: impl Scheduler + 'static) -> Result<(), Catch> {
+fn run(scenario: Scenario, scheduler: impl Scheduler + 'static, record: &Arc<Record>) {
     let mut config = Config::new();
     config.failure_persistence = FailurePersistence::Print;
     config.max_steps = MaxSteps::FailAfter(STEPS);
     config.silence_warnings = true;
-    let record = Arc::new(Record::default());
-    let recorded = Recorded { scheduler, record: Arc::clone(&record) };
-    let ran = catch_unwind(AssertUnwindSafe(|| Runner::new(recorded, config).run(scenario.run)));
-    ran.map(|_| ()).map_err(|payload| Catch {
-        schedules: record.schedules.load(Ordering::Relaxed),
-        seed: record.seed.load(Ordering::Relaxed),
-        message: message(payload.as_ref()),
-    })
+    let recorded = Recorded { scheduler, record: Arc::clone(record) };
+    Runner::new(recorded, config).run(scenario.run);
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {

@@ -32,4 +32,4 @@ pub mod flight;
 mod hunt;
 mod sync;
 
-pub use hunt::{Catch, Scenario, Search, Subject, hunt, schedules};
+pub use hunt::{Catch, Scenario, Search, Subject, THREAD, hunt, schedules};

@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// A key, shared by the map and the ring.
 pub(super) type Key = Arc<[u8]>;
 
-/// Vectors, so that inserts on several cores rarely wait for each other.
+/// Vectors, so that inserts on several cores rarely wait for each other; one candidate of each is
+/// compared for an eviction.
 const SHARDS: usize = 8;
-/// Candidates compared for one eviction.
-const SAMPLE: usize = 8;
+/// A vector of so many candidates gives all of them: a tiny tier evicts exactly.
+const FEW: usize = 4;
 /// Left-overs a vector may hold beyond twice its part of the map.
 const SLACK: usize = 64;
 
@@ -38,28 +39,29 @@ impl Ring {
         }
     }
 
-    /// A few candidates whose entries were in the map a moment ago; all of them, when there are
-    /// but a few.
+    /// A few candidates whose entries were in the map a moment ago: one from each vector, or all
+    /// that a vector has, when they are few.
+    ///
+    /// Never from one vector alone: its part of the map would wander off at random, and a vector
+    /// with little left in it would give up what is in daily use.
     pub(super) fn sample(&self, stands: impl Fn(&Key) -> bool) -> Vec<Key> {
-        let mut sample = Vec::with_capacity(SAMPLE);
-        let start = fastrand::usize(..SHARDS);
-        let (before, after) = self.shards.split_at(start);
-        for shard in after.iter().chain(before) {
+        let mut sample = Vec::with_capacity(SHARDS);
+        for shard in &self.shards {
             let mut keys = lock(shard);
-            if keys.len() <= SAMPLE {
+            if keys.len() <= FEW {
                 keys.retain(&stands);
                 sample.extend(keys.iter().cloned());
-            } else {
-                while sample.len() < SAMPLE && !keys.is_empty() {
-                    let index = fastrand::usize(..keys.len());
-                    match keys.get(index) {
-                        Some(key) if stands(key) => sample.push(Arc::clone(key)),
-                        _ => _ = keys.swap_remove(index),
-                    }
-                }
+                continue;
             }
-            if sample.len() >= SAMPLE {
-                break;
+            while !keys.is_empty() {
+                let index = fastrand::usize(..keys.len());
+                match keys.get(index) {
+                    Some(key) if stands(key) => {
+                        sample.push(Arc::clone(key));
+                        break;
+                    }
+                    _ => _ = keys.swap_remove(index),
+                }
             }
         }
         sample

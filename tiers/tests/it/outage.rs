@@ -80,6 +80,38 @@ async fn killed_under_load_the_repeatable_operations_are_repeated() {
     }
 }
 
+/// The request's fate is unknown then: only what does no harm twice is sent again.
+#[tokio::test]
+async fn cut_in_the_middle_of_a_request() {
+    let server = RedisServer::start().await.unwrap();
+    let proxy = Proxy::before(server.port()).await;
+    let tier = Redis::new(&proxy.url()).unwrap().connections(1);
+    let (token, value) = (LeaseToken::random(), Bytes::from_static(b"v"));
+    tier.set(b"k", value.clone(), LIFE).await.unwrap();
+    proxy.cut_next_request();
+    assert_eq!(tier.get(b"k").await.unwrap().unwrap().bytes, "v");
+    proxy.cut_next_request();
+    tier.ping().await.unwrap();
+    proxy.cut_next_request();
+    tier.release(b"k", token).await.unwrap();
+    proxy.cut_next_request();
+    tier.delete(b"k").await.unwrap();
+    proxy.cut_next_request();
+    tier.set(b"k", value.clone(), LIFE).await.unwrap();
+    assert!(tier.get(b"k").await.unwrap().is_some());
+    proxy.cut_next_request();
+    let lease = tier.lease(b"k", token, LIFE, Claim::IfFree).await;
+    assert!(matches!(lease, Err(TierError::Unreachable(_))), "{lease:?}");
+    tier.lease(b"k", token, LIFE, Claim::IfFree).await.unwrap();
+    proxy.cut_next_request();
+    let fill = tier.fill(b"k", token, value.clone(), LIFE).await;
+    assert!(matches!(fill, Err(TierError::Unreachable(_))), "{fill:?}");
+    proxy.cut_next_request();
+    assert!(tier.clear(b"k").await.is_err(), "a walk cut in two cannot report success");
+    tier.clear(b"k").await.unwrap();
+    assert_eq!(tier.get(b"k").await, Ok(None));
+}
+
 #[tokio::test]
 async fn frozen_and_thawed() {
     let (server, tier) = serving().await;

@@ -1,8 +1,9 @@
-//! A TCP proxy before a server: counts dials, and can leave its connections open but dead.
+//! A TCP proxy before a server: counts dials, can leave its connections open but dead, and can cut
+//! one just when a request comes by.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tokio::{
@@ -17,6 +18,7 @@ pub(crate) struct Proxy {
     port: u16,
     dials: Arc<AtomicUsize>,
     era: watch::Sender<usize>,
+    cut: Arc<AtomicBool>,
     accepting: JoinHandle<()>,
 }
 
@@ -27,6 +29,8 @@ impl Proxy {
         let dials = Arc::new(AtomicUsize::new(0));
         let (era, watched) = watch::channel(0);
         let counted = Arc::clone(&dials);
+        let cut = Arc::new(AtomicBool::new(false));
+        let (cut_requests, never) = (Arc::clone(&cut), Arc::new(AtomicBool::new(false)));
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::SeqCst);
@@ -34,11 +38,23 @@ impl Proxy {
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
                 let born = *watched.borrow();
-                tokio::spawn(pump(from_client, to_server, watched.clone(), born));
-                tokio::spawn(pump(from_server, to_client, watched.clone(), born));
+                tokio::spawn(pump(
+                    from_client,
+                    to_server,
+                    watched.clone(),
+                    born,
+                    Arc::clone(&cut_requests),
+                ));
+                tokio::spawn(pump(
+                    from_server,
+                    to_client,
+                    watched.clone(),
+                    born,
+                    Arc::clone(&never),
+                ));
             }
         });
-        Self { port: own_port, dials, era, accepting }
+        Self { port: own_port, dials, era, cut, accepting }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -47,6 +63,11 @@ impl Proxy {
 
     pub(crate) fn dials(&self) -> usize {
         self.dials.load(Ordering::SeqCst)
+    }
+
+    /// The next request is thrown away, and its connection closed.
+    pub(crate) fn cut_next_request(&self) {
+        self.cut.store(true, Ordering::SeqCst);
     }
 
     /// From now on the present connections swallow all bytes, without being closed.
@@ -66,10 +87,11 @@ async fn pump(
     mut to: OwnedWriteHalf,
     era: watch::Receiver<usize>,
     born: usize,
+    cut: Arc<AtomicBool>,
 ) {
     let mut buffer = vec![0; 65_536];
     while let Ok(read) = from.read(&mut buffer).await {
-        if read == 0 {
+        if read == 0 || cut.swap(false, Ordering::SeqCst) {
             return;
         }
         if *era.borrow() == born && to.write_all(&buffer[..read]).await.is_err() {

@@ -41,7 +41,7 @@ fn successive_runtimes_dial_anew() {
 fn two_runtimes_at_once_do_not_share_connections() {
     let (first, second) = (runtime(), runtime());
     let server = first.block_on(RedisServer::start()).unwrap();
-    let tier = Redis::new(&server.url()).unwrap();
+    let tier = Redis::new(&server.url()).unwrap().connections(1);
     for _ in 0..10 {
         first.block_on(tier.ping()).unwrap();
         second.block_on(tier.ping()).unwrap();

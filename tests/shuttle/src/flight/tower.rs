@@ -39,9 +39,9 @@ struct Aloft {
 pub(super) struct Boarding {
     course: Course,
     landed: usize,
-    detaches_called: usize,
     detaches_returned: usize,
     lane: Option<(Course, usize)>,
+    solo: bool,
 }
 
 /// A walk under way. Dropped, it is lost.
@@ -63,8 +63,12 @@ impl<A: Air> Tower<A> {
     /// To be asked before a caller joins.
     pub(super) fn boarding(&self, course: Course) -> Boarding {
         let log = self.log();
-        let (detaches_called, detaches_returned) = (log.detaches_called, log.detaches_returned);
-        Boarding { course, landed: log.landed.len(), detaches_called, detaches_returned, lane: None }
+        let (landed, detaches_returned) = (log.landed.len(), log.detaches_returned);
+        Boarding { course, landed, detaches_returned, lane: None, solo: false }
+    }
+
+    pub(super) fn boarding_solo(&self, course: Course) -> Boarding {
+        Boarding { solo: true, ..self.boarding(course) }
     }
 
     /// To be told after it has joined. Who joined while a detach ran may fly beside others.
@@ -81,10 +85,12 @@ impl<A: Air> Tower<A> {
 
     pub(super) fn take_off(self: &Arc<Self>, boarding: &Boarding) -> Flying<A> {
         let mut log = self.log();
-        let beside = log.aloft.iter().find(|other| other.lane.is_some() && other.lane == boarding.lane);
+        let beside =
+            log.aloft.iter().find(|other| other.lane.is_some() && other.lane == boarding.lane);
         let beside = beside.map(|other| other.number);
         let number = log.walks;
-        let walk = Walk { number, course: boarding.course, detaches: log.detaches_called };
+        let Boarding { course, solo, .. } = *boarding;
+        let walk = Walk { number, course, solo, detaches: log.detaches_called };
         log.walks += 1;
         log.aloft.push(Aloft { number, lane: boarding.lane });
         drop(log);
@@ -104,6 +110,7 @@ impl<A: Air> Tower<A> {
         let over = log.landed[..boarding.landed].contains(&walk.number);
         drop(log);
         assert_eq!(walk.course, boarding.course, "a result of another course");
+        assert_eq!(walk.solo, boarding.solo, "a result of another's solo flight");
         assert!(!over, "a result of a walk that was over before the caller came");
         assert!(
             walk.detaches >= boarding.detaches_returned,
