@@ -4,26 +4,26 @@
 //! leader. When L2 failed on the way there is no lease, so nothing is stored there and no second
 //! budget is spent.
 
-use std::{any::TypeId, sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use tiered_codecs::{
-    CodecFor,
-    envelope::{self, Header},
-};
-use tiered_tiers::{Claim, Found, Lease, LeaseToken, LocalEntry, LocalMeta, TierError};
+use tiered_codecs::CodecFor;
+use tiered_tiers::{Claim, Found, Lease, LeaseToken, TierError};
 
 use crate::{
-    Error, Outcome,
+    Error,
+    entry::Entry,
     fence::Ticket,
     flight::Role,
     l2::{Budget, L2},
     load::{self, Loader, Wanted},
     meter::{Op, OpResult, Tier},
-    read::{self, Keep, Local, Remote},
-    request::{Lifetimes, LoadContext, Options, Told},
-    stack::{Landed, Leader, Stack, Walked},
-    ttl,
+    read::{self, Local, Remote},
+    request::LoadContext,
+    stack::{Landed, Leader, Walked},
     walk::{self, Walk},
 };
 
@@ -136,7 +136,7 @@ where
         Ok(value) => {
             let entry = Entry::new(stack, &walk.options, context.told(), value.map(Arc::new));
             let sealed = match (&session, token) {
-                (Some(session), Some(_)) => entry.seal(walk, &session.wire),
+                (Some(session), Some(_)) => seal(walk, &entry, &session.wire),
                 _ => None,
             };
             if stack.l1(walk.options.skip_l1).is_some() {
@@ -206,7 +206,7 @@ fn judge<T, C>(
     walk: &Walk<C>,
     ticket: &Ticket,
     session: &mut Session<'_>,
-    asked: std::time::Instant,
+    asked: Instant,
     found: Found,
 ) -> Look
 where
@@ -318,121 +318,16 @@ async fn store<C>(
     }
 }
 
-/// A loaded or a set value with its lifetimes.
-pub(crate) struct Entry<T> {
-    value: Option<Arc<T>>,
-    fresh_for: Duration,
-    stale_for: Duration,
-    weight: Option<u64>,
-    now: std::time::Instant,
-}
-
-impl<T: Send + Sync + 'static> Entry<T> {
-    pub(crate) fn new(stack: &Stack, options: &Options, told: Told, value: Option<Arc<T>>) -> Self {
-        let Lifetimes { fresh_for, stale_for, negative_for, jitter } = &stack.lifetimes;
-        let (kept, stale_for) = match value {
-            Some(_) => (
-                told.fresh_for.or(options.fresh_for).unwrap_or(*fresh_for),
-                told.stale_for.or(options.stale_for).unwrap_or(*stale_for),
-            ),
-            // An absence is not worth serving late.
-            None => {
-                (told.fresh_for.or(options.negative_for).unwrap_or(*negative_for), Duration::ZERO)
-            }
-        };
-        let now = stack.clock.now();
-        let weight = told.weight.or(options.weight);
-        Self { value, fresh_for: jitter.apply(kept), stale_for, weight, now }
+/// The entry for L2; `None`, with a word in the log, if it cannot be encoded or is too large.
+fn seal<T, C>(walk: &Walk<C>, entry: &Entry<T>, wire: &[u8]) -> Option<Bytes>
+where
+    T: Send + Sync + 'static,
+    C: CodecFor<T>,
+{
+    let Walk { stack, codec, options, .. } = walk;
+    let sealed = entry.seal(stack, codec, options, wire);
+    if let Err(error) = &sealed {
+        tracing::debug!(cache = &*stack.name, %error, "a value was not stored in L2");
     }
-
-    /// How long L2 keeps it.
-    pub(crate) fn life(&self) -> Duration {
-        (self.fresh_for + self.stale_for).max(ttl::SHORTEST)
-    }
-
-    pub(crate) fn landed(&self) -> Landed {
-        Landed {
-            value: self.erased(),
-            outcome: Outcome::Load,
-            born: self.now,
-            fresh_until: self.now + self.fresh_for,
-            seen: self.now,
-        }
-    }
-
-    /// The entry for L1, with its weight.
-    pub(crate) fn local(
-        &self,
-        stack: &Stack,
-        options: &Options,
-        generation: u64,
-        sealed: Option<&Bytes>,
-    ) -> Keep {
-        let meta = LocalMeta {
-            born: self.now,
-            fresh_until: self.now + self.fresh_for,
-            stale_until: (self.now + self.life()).min(read::unproven_until(stack, self.now)),
-            proven_until: read::proven_until(stack, self.now),
-            type_id: TypeId::of::<T>(),
-            schema: options.schema,
-            generation,
-        };
-        let weight = self.weight.unwrap_or_else(|| match sealed {
-            Some(bytes) => bytes.len() as u64,
-            None => size_of::<T>() as u64,
-        });
-        (LocalEntry { value: self.erased(), meta }, weight)
-    }
-
-    /// The entry for L2; `None`, with a word in the log, if it cannot be encoded or is too large.
-    fn seal<C: CodecFor<T>>(&self, walk: &Walk<C>, wire: &[u8]) -> Option<Bytes> {
-        match self.try_seal(&walk.stack, &walk.codec, &walk.options, wire) {
-            Ok(bytes) => Some(bytes),
-            Err(error) => {
-                tracing::debug!(cache = &*walk.stack.name, %error, "a value was not stored in L2");
-                None
-            }
-        }
-    }
-
-    /// The entry for L2.
-    pub(crate) fn try_seal<C: CodecFor<T>>(
-        &self,
-        stack: &Stack,
-        codec: &C,
-        options: &Options,
-        wire: &[u8],
-    ) -> Result<Bytes, tiered_codecs::EncodeError> {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let header = Header {
-            codec: codec.id(),
-            negative: self.value.is_none(),
-            schema: options.schema,
-            shape: codec.shape(),
-            fresh_ms: millis(self.fresh_for),
-            stale_ms: millis(self.stale_for),
-            incarnation: 0,
-            source_version: 0,
-        };
-        let write = |out: &mut Vec<u8>| match &self.value {
-            None => Ok(()),
-            Some(value) => codec.encode(value, out),
-        };
-        // A type's own Serialize may panic; that is no more than a value that cannot be encoded.
-        let seal = std::panic::AssertUnwindSafe(|| envelope::seal(&header, wire, write));
-        let bytes = std::panic::catch_unwind(seal)
-            .unwrap_or_else(|_| Err(tiered_codecs::EncodeError("its Serialize panicked".into())))?;
-        if bytes.len() > stack.max_entry_bytes {
-            return Err(tiered_codecs::EncodeError(format!(
-                "it takes {} bytes, and the cache's max_entry_bytes is {}",
-                bytes.len(),
-                stack.max_entry_bytes
-            )));
-        }
-        Ok(Bytes::from(bytes))
-    }
-
-    fn erased(&self) -> tiered_tiers::Value {
-        self.value.clone().map(|value| value as _)
-    }
+    sealed.ok()
 }

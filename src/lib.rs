@@ -43,6 +43,7 @@
 mod builder;
 mod cache;
 mod entity;
+mod entry;
 mod error;
 mod fence;
 mod fill;
@@ -60,6 +61,7 @@ mod read;
 mod replay;
 mod request;
 mod stack;
+mod stats;
 mod strategy;
 mod sync;
 pub mod ttl;
@@ -78,9 +80,9 @@ pub use self::{
     error::{Error, LoadAborted, LoadError, LoaderPanicked},
     health::{Health, TierHealth},
     key::{Key, MAX_KEY_LEN},
-    meter::Stats,
     outcome::{Ack, Answer, Outcome},
     request::{LoadContext, Request},
+    stats::Stats,
     strategy::CacheStrategy,
     ttl::Jitter,
 };

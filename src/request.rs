@@ -159,7 +159,7 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
     /// Looks into L1. The walk past it is boxed by its callers, so that the future of a hit stays
     /// small: it is moved about more than it is polled.
     fn begin<T: 'static>(&self, wanted: Wanted) -> Result<Begun, Error> {
-        walk::begin::<T>(&self.cache.parts().0, &self.key, &self.options, wanted)
+        walk::begin::<T>(self.cache.parts().0, &self.key, &self.options, wanted)
     }
 
     fn walk(self, wanted: Wanted, local: Local) -> Walk<C> {

@@ -10,8 +10,8 @@ use tiered_codecs::CodecFor;
 
 use crate::{
     Ack, Error, Key,
+    entry::Entry,
     fence::Ticket,
-    fill::Entry,
     pending::Standing,
     replay,
     request::{Options, Told},
@@ -54,9 +54,7 @@ where
     let l2 = stack.l2.as_ref();
     // Before anything is changed: a value that cannot be stored loses nothing.
     let sealed = match l2 {
-        Some(_) => {
-            Some(entry.try_seal(stack, codec, options, &wire).map_err(Error::Serialization)?)
-        }
+        Some(_) => Some(entry.seal(stack, codec, options, &wire).map_err(Error::Serialization)?),
         None => None,
     };
     let keep = |holds: bool| {

@@ -1,6 +1,6 @@
 //! How long entries live: freshness, staleness, jitter, L1's share of it.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use tiered::{
     Error, Jitter, Outcome, Tiered,
@@ -180,13 +180,13 @@ async fn lifetimes_that_cannot_work_are_refused_with_the_value_and_the_way_out()
         |configure: fn(tiered::Builder<tiered::Postcard>) -> tiered::Builder<tiered::Postcard>| {
             text(configure(Tiered::new(Moka::new(10), Memory::new())).build().unwrap_err())
         };
-    assert!(build(|builder| builder.fresh_for(SECOND * 0)).contains("fresh_for is 0ns"));
+    assert!(build(|builder| builder.fresh_for(Duration::ZERO)).contains("fresh_for is 0ns"));
     assert!(build(|builder| builder.fresh_for(SECOND * 1_000_000_000)).contains("ten years"));
-    assert!(build(|builder| builder.negative_for(SECOND * 0)).contains("negative_for is 0ns"));
-    assert!(build(|builder| builder.local_for(SECOND * 0)).contains("local_for is 0ns"));
-    assert!(build(|builder| builder.budget(SECOND * 0)).contains("budget is 0ns"));
-    assert!(build(|builder| builder.lease_for(SECOND * 0)).contains("lease_for is 0ns"));
-    assert!(build(|builder| builder.load_timeout(SECOND * 0)).contains("load_timeout is 0"));
+    assert!(build(|builder| builder.negative_for(Duration::ZERO)).contains("negative_for is 0ns"));
+    assert!(build(|builder| builder.local_for(Duration::ZERO)).contains("local_for is 0ns"));
+    assert!(build(|builder| builder.budget(Duration::ZERO)).contains("budget is 0ns"));
+    assert!(build(|builder| builder.lease_for(Duration::ZERO)).contains("lease_for is 0ns"));
+    assert!(build(|builder| builder.load_timeout(Duration::ZERO)).contains("load_timeout is 0"));
     assert!(build(|builder| builder.max_pending(0)).contains("max_pending is 0"));
     assert!(build(|builder| builder.max_entry_bytes(1)).contains("max_entry_bytes is 1"));
     assert!(build(|builder| builder.namespace("")).contains("namespace has 0 bytes"));
@@ -194,8 +194,8 @@ async fn lifetimes_that_cannot_work_are_refused_with_the_value_and_the_way_out()
     assert!(Tiered::new(Moka::new(0), Memory::new()).build().is_err());
 
     let rig = rig();
-    let request = rig.cache.key("k").fresh_for(SECOND * 0);
+    let request = rig.cache.key("k").fresh_for(Duration::ZERO);
     assert!(matches!(request.set(1_u32).await, Err(Error::Config(_))));
-    let request = rig.cache.key("k").negative_for(SECOND * 0);
+    let request = rig.cache.key("k").negative_for(Duration::ZERO);
     assert!(matches!(request.get_or_load::<u32, _, _, _>(db_down).await, Err(Error::Config(_))));
 }

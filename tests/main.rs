@@ -12,6 +12,7 @@
 //! | `drift` | another version's, another type's or a damaged entry is believed |
 //! | `outage` | a dead or hung server hangs or fails the application |
 //! | `entities` | hooks in the wrong order, a repository that cannot be spawned |
+//! | `readme` | what the README shows does not compile or work |
 //! | `model` | anything that a plain map would not do |
 //!
 //! Beside them: `tests/allocations.rs` (a hit allocates nothing), `tests/ui/` (what must not
@@ -37,5 +38,6 @@ mod lifetimes;
 mod model;
 mod outage;
 mod pending;
+mod readme;
 mod reads;
 mod strategies;

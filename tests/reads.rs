@@ -73,7 +73,7 @@ async fn an_absence_is_remembered_for_its_own_time_and_is_no_value() {
     assert_eq!(other.key("k").lookup::<u32>().await.unwrap().outcome, Outcome::HitL1);
 
     let _ = rig.cache.invalidate("k").await.unwrap();
-    let _ = rig.cache.get_or_load_opt("k", || absent()).await.unwrap();
+    let _ = rig.cache.get_or_load_opt("k", absent).await.unwrap();
     rig.clock.advance(31 * SECOND);
     assert_eq!(rig.cache.key("k").load(|_| absent()).await.unwrap().outcome, Outcome::Load);
 }

@@ -50,10 +50,12 @@ const TEXTS: [&str; 24] = [
 /// One choice among made-up values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Choice {
-    /// What was chosen.
-    pub(super) chosen: usize,
+    /// What is chosen.
+    chosen: usize,
     /// From how many.
-    pub(super) options: usize,
+    options: usize,
+    /// How many were chosen before and refused.
+    refused: usize,
 }
 
 /// Changes the last choice that can be changed, of those from `floor` on, and drops what followed
@@ -61,8 +63,9 @@ pub(super) struct Choice {
 pub(super) fn advance(choices: &mut Vec<Choice>, floor: usize) -> bool {
     while choices.len() > floor {
         match choices.last_mut() {
-            Some(last) if last.chosen + 1 < last.options => {
-                last.chosen += 1;
+            Some(last) if last.refused + 1 < last.options => {
+                last.refused += 1;
+                last.chosen = (last.chosen + 1) % last.options;
                 return true;
             }
             _ => choices.pop(),
@@ -84,8 +87,13 @@ impl<'p> Dummy<'p> {
         Self { pass, depth: 0 }
     }
 
-    /// Makes the next choice: the one that is planned, or else the first option.
-    fn choose(self, options: usize) -> Result<usize, Stop> {
+    /// Makes the next choice: the one that is planned, or else a new one that begins with what
+    /// `first` says of the choices made so far.
+    fn choose(
+        self,
+        options: usize,
+        first: impl FnOnce(&[Choice]) -> Option<usize>,
+    ) -> Result<usize, Stop> {
         self.pass.call()?;
         let made = self.pass.made.get();
         self.pass.made.set(made + 1);
@@ -93,16 +101,25 @@ impl<'p> Dummy<'p> {
         match choices.get(made) {
             Some(planned) if planned.chosen < options => Ok(planned.chosen),
             None if options > 0 => {
-                choices.push(Choice { chosen: 0, options });
-                Ok(0)
+                let chosen = first(&choices).unwrap_or(0);
+                choices.push(Choice { chosen, options, refused: 0 });
+                Ok(chosen)
             }
             _ => Err(Stop),
         }
     }
 
-    /// One of `palette`.
+    /// One of so many ways to build a value, beginning with the first.
+    fn way(self, options: usize) -> Result<usize, Stop> {
+        self.choose(options, |_| None)
+    }
+
+    /// One of `palette`. What a value took last, its like will take: dates do not come alone.
     fn pick<T: Copy>(self, palette: &[T]) -> Result<T, Stop> {
-        palette.get(self.choose(palette.len())?).copied().ok_or(Stop)
+        let options = palette.len();
+        let like = |choice: &&Choice| choice.options == options;
+        let chosen = self.choose(options, |made| made.iter().rev().find(like).map(|c| c.chosen))?;
+        palette.get(chosen).copied().ok_or(Stop)
     }
 
     /// A part of this value, if values may nest so deeply.
@@ -193,7 +210,7 @@ impl<'de> Deserializer<'de> for Dummy<'_> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        match self.choose(2)? {
+        match self.way(2)? {
             0 => visitor.visit_none(),
             _ => visitor.visit_some(self.part()?),
         }
@@ -208,12 +225,12 @@ impl<'de> Deserializer<'de> for Dummy<'_> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        let len = self.choose(2)?;
+        let len = self.way(2)?;
         visitor.visit_seq(self.parts(len)?)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
-        let len = self.choose(2)?;
+        let len = self.way(2)?;
         visitor.visit_map(self.parts(len)?)
     }
 
@@ -228,7 +245,8 @@ impl<'de> Deserializer<'de> for Dummy<'_> {
         visitor: V,
     ) -> Result<V::Value, Stop> {
         let part = self.part()?;
-        visitor.visit_enum(Variant { name: self.pick(names)?, part })
+        let name = names.get(self.way(names.len())?).ok_or(Stop)?;
+        visitor.visit_enum(Variant { name, part })
     }
 
     fn is_human_readable(&self) -> bool {

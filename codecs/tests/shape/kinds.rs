@@ -13,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc, Weekday};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -124,6 +124,7 @@ impl TryFrom<(u8, String)> for Picky {
 #[test]
 fn values_before_a_position_are_made_up() {
     assert_ne!(whole::<(Checked, u8)>(), whole::<(Checked, i8)>());
+    assert_ne!(whole::<([Weekday; 32], u8)>(), whole::<([Weekday; 32], i8)>());
     assert_ne!(whole::<(Picky, u8)>(), whole::<(Picky, i8)>());
     assert_ne!(whole::<(Picky, (Picky, u8))>(), whole::<(Picky, (Picky, i8))>());
     assert_ne!(whole::<HashMap<String, u8>>(), whole::<HashMap<Cow<'static, str>, i8>>());

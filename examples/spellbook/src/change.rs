@@ -62,7 +62,8 @@ impl Changes {
         let Self { store, cache, .. } = self.clone();
         self.run(async move {
             let changed = store.update(id, damage).await;
-let _ = &cache;
+            // After an error too: nobody knows what became of the change.
+            forget(&cache, id).await;
             changed
         })
         .await

@@ -39,6 +39,10 @@ fn table(file: &str, shipped: &Subject, mutants: &[Subject], wrong: &mut Vec<Str
         };
         let scenario = shipped.scenarios[place];
         println!("{file}: {} → caught by {} {catch}", mutant.name, scenario.name);
+        let again = hunt(mutant.scenarios[place], Search::Seed(catch.seed), 1);
+        if again.is_ok() {
+            wrong.push(format!("{file}: seed {} does not bring back {}", catch.seed, mutant.name));
+        }
         if let Err(why) = hunt(scenario, Search::Seed(catch.seed), 1) {
             wrong.push(format!("{file}: what catches {} fails without it: {why}", mutant.name));
         }

@@ -106,6 +106,7 @@ async fn cut_in_the_middle_of_a_request() {
     proxy.cut_next_request();
     let fill = tier.fill(b"k", token, value.clone(), LIFE).await;
     assert!(matches!(fill, Err(TierError::Unreachable(_))), "{fill:?}");
+    tier.ping().await.unwrap();
     proxy.cut_next_request();
     assert!(tier.clear(b"k").await.is_err(), "a walk cut in two cannot report success");
     tier.clear(b"k").await.unwrap();
@@ -207,7 +208,6 @@ async fn out_of_memory() {
         },
     }
     refused("set", tier.set(b"k", big, LIFE).await.unwrap_err());
-    assert_eq!(tier.get(b"k").await, Ok(None), "what a set replaced is gone");
     tier.ping().await.unwrap();
     tier.delete(b"k").await.unwrap();
     tier.release(b"k", token).await.unwrap();
@@ -233,6 +233,11 @@ async fn a_fill_without_room_gives_its_lease_up() {
     config("0").await;
     let lease = tier.lease(b"k", next, LIFE, Claim::IfFree).await;
     assert_eq!(lease, Ok(tiered_tiers::Lease::Granted(None)));
+    tier.set(b"k", Bytes::from_static(b"old"), LIFE).await.unwrap();
+    config("1").await;
+    let refused = tier.set(b"k", Bytes::from_static(b"new"), LIFE).await;
+    assert_eq!(refused, Err(TierError::Refused("OOM".into())));
+    assert_eq!(tier.get(b"k").await, Ok(None), "what a set failed to replace is gone all the same");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! A TCP proxy before a server: counts dials, can leave its connections open but dead, and can cut
-//! one just when a request comes by.
+//! A TCP proxy before a server: counts dials, can leave its connections open but dead, can cut one
+//! just when a request comes by, and can hold requests back until long after their callers gave up.
 
 use std::sync::{
     Arc,
@@ -19,6 +19,7 @@ pub(crate) struct Proxy {
     dials: Arc<AtomicUsize>,
     era: watch::Sender<usize>,
     cut: Arc<AtomicBool>,
+    held: watch::Sender<bool>,
     accepting: JoinHandle<()>,
 }
 
@@ -31,6 +32,7 @@ impl Proxy {
         let counted = Arc::clone(&dials);
         let cut = Arc::new(AtomicBool::new(false));
         let (cut_requests, never) = (Arc::clone(&cut), Arc::new(AtomicBool::new(false)));
+        let (held, requests_held) = watch::channel(false);
         let accepting = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 counted.fetch_add(1, Ordering::SeqCst);
@@ -38,23 +40,14 @@ impl Proxy {
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
                 let born = *watched.borrow();
-                tokio::spawn(pump(
-                    from_client,
-                    to_server,
-                    watched.clone(),
-                    born,
-                    Arc::clone(&cut_requests),
-                ));
-                tokio::spawn(pump(
-                    from_server,
-                    to_client,
-                    watched.clone(),
-                    born,
-                    Arc::clone(&never),
-                ));
+                let (era, held) = (watched.clone(), requests_held.clone());
+                let request = Way { era, born, held: Some(held), cut: Arc::clone(&cut_requests) };
+                let reply = Way { era: watched.clone(), born, held: None, cut: Arc::clone(&never) };
+                tokio::spawn(request.pump(from_client, to_server));
+                tokio::spawn(reply.pump(from_server, to_client));
             }
         });
-        Self { port: own_port, dials, era, cut, accepting }
+        Self { port: own_port, dials, era, cut, held, accepting }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -63,6 +56,11 @@ impl Proxy {
 
     pub(crate) fn dials(&self) -> usize {
         self.dials.load(Ordering::SeqCst)
+    }
+
+    /// Keeps requests back, or lets those kept go on to the server, their callers gone or not.
+    pub(crate) fn hold(&self, hold: bool) {
+        self.held.send_replace(hold);
     }
 
     /// The next request is thrown away, and its connection closed.
@@ -82,20 +80,27 @@ impl Drop for Proxy {
     }
 }
 
-async fn pump(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
+/// One direction of a connection.
+struct Way {
     era: watch::Receiver<usize>,
     born: usize,
+    held: Option<watch::Receiver<bool>>,
     cut: Arc<AtomicBool>,
-) {
-    let mut buffer = vec![0; 65_536];
-    while let Ok(read) = from.read(&mut buffer).await {
-        if read == 0 || cut.swap(false, Ordering::SeqCst) {
-            return;
-        }
-        if *era.borrow() == born && to.write_all(&buffer[..read]).await.is_err() {
-            return;
+}
+
+impl Way {
+    async fn pump(mut self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+        let mut buffer = vec![0; 65_536];
+        while let Ok(read) = from.read(&mut buffer).await {
+            if read == 0 || self.cut.swap(false, Ordering::SeqCst) {
+                return;
+            }
+            if let Some(held) = &mut self.held {
+                let _ = held.wait_for(|held| !held).await;
+            }
+            if *self.era.borrow() == self.born && to.write_all(&buffer[..read]).await.is_err() {
+                return;
+            }
         }
     }
 }

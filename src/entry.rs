@@ -1,0 +1,134 @@
+//! A value on its way into the tiers: with its lifetimes, as L1 keeps it and as L2 does.
+
+use std::{
+    any::TypeId,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tiered_codecs::{
+    CodecFor, EncodeError,
+    envelope::{self, Header},
+};
+use tiered_tiers::{LocalEntry, LocalMeta, Value};
+
+use crate::{
+    Outcome,
+    read::{self, Keep},
+    request::{Lifetimes, Options, Told},
+    stack::{Landed, Stack},
+    ttl,
+};
+
+/// A loaded or a set value with its lifetimes.
+pub(crate) struct Entry<T> {
+    value: Option<Arc<T>>,
+    fresh_for: Duration,
+    stale_for: Duration,
+    weight: Option<u64>,
+    now: Instant,
+}
+
+impl<T: Send + Sync + 'static> Entry<T> {
+    pub(crate) fn new(stack: &Stack, options: &Options, told: Told, value: Option<Arc<T>>) -> Self {
+        let Lifetimes { fresh_for, stale_for, negative_for, jitter } = &stack.lifetimes;
+        let (kept, stale_for) = match value {
+            Some(_) => (
+                told.fresh_for.or(options.fresh_for).unwrap_or(*fresh_for),
+                told.stale_for.or(options.stale_for).unwrap_or(*stale_for),
+            ),
+            // An absence is not worth serving late.
+            None => {
+                (told.fresh_for.or(options.negative_for).unwrap_or(*negative_for), Duration::ZERO)
+            }
+        };
+        let now = stack.clock.now();
+        let weight = told.weight.or(options.weight);
+        Self { value, fresh_for: jitter.apply(kept), stale_for, weight, now }
+    }
+
+    /// How long L2 keeps it.
+    pub(crate) fn life(&self) -> Duration {
+        (self.fresh_for + self.stale_for).max(ttl::SHORTEST)
+    }
+
+    pub(crate) fn landed(&self) -> Landed {
+        Landed {
+            value: self.erased(),
+            outcome: Outcome::Load,
+            born: self.now,
+            fresh_until: self.now + self.fresh_for,
+            seen: self.now,
+        }
+    }
+
+    /// The entry for L1, with its weight.
+    pub(crate) fn local(
+        &self,
+        stack: &Stack,
+        options: &Options,
+        generation: u64,
+        sealed: Option<&Bytes>,
+    ) -> Keep {
+        let meta = LocalMeta {
+            born: self.now,
+            fresh_until: self.now + self.fresh_for,
+            stale_until: (self.now + self.life()).min(read::unproven_until(stack, self.now)),
+            proven_until: read::proven_until(stack, self.now),
+            type_id: TypeId::of::<T>(),
+            schema: options.schema,
+            generation,
+        };
+        let weight = self.weight.unwrap_or_else(|| match sealed {
+            Some(bytes) => bytes.len() as u64,
+            None => size_of::<T>() as u64,
+        });
+        (LocalEntry { value: self.erased(), meta }, weight)
+    }
+
+    /// The entry for L2.
+    ///
+    /// # Errors
+    /// [`EncodeError`] for a value that its codec refuses or that is larger than the cache allows.
+    pub(crate) fn seal<C: CodecFor<T>>(
+        &self,
+        stack: &Stack,
+        codec: &C,
+        options: &Options,
+        wire: &[u8],
+    ) -> Result<Bytes, EncodeError> {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let header = Header {
+            codec: codec.id(),
+            negative: self.value.is_none(),
+            schema: options.schema,
+            shape: codec.shape(),
+            fresh_ms: millis(self.fresh_for),
+            stale_ms: millis(self.stale_for),
+            incarnation: 0,
+            source_version: 0,
+        };
+        let write = |out: &mut Vec<u8>| match &self.value {
+            None => Ok(()),
+            Some(value) => codec.encode(value, out),
+        };
+        // A type's own Serialize may panic; that is no more than a value that cannot be encoded.
+        let seal = AssertUnwindSafe(|| envelope::seal(&header, wire, write));
+        let bytes = std::panic::catch_unwind(seal)
+            .unwrap_or_else(|_| Err(EncodeError("its Serialize panicked".into())))?;
+        if bytes.len() > stack.max_entry_bytes {
+            return Err(EncodeError(format!(
+                "it takes {} bytes, and the cache's max_entry_bytes is {}",
+                bytes.len(),
+                stack.max_entry_bytes
+            )));
+        }
+        Ok(Bytes::from(bytes))
+    }
+
+    fn erased(&self) -> Value {
+        self.value.clone().map(|value| value as _)
+    }
+}
