@@ -232,6 +232,7 @@ impl<C> Builder<C> {
             max_entry_bytes: self.max_entry_bytes,
             enabled: AtomicBool::new(self.enabled),
             decode_log: DecodeLog::default(),
+            untraced: Mutex::default(),
             tasks: Mutex::default(),
         };
         Ok(Tiered::from_parts(stack, self.codec))

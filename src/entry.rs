@@ -104,7 +104,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
             codec: codec.id(),
             negative: self.value.is_none(),
             schema: options.schema,
-            shape: codec.shape(),
+            shape: stack.shape(codec),
             fresh_ms: millis(self.fresh_for),
             stale_ms: millis(self.stale_for),
             incarnation: 0,

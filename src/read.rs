@@ -140,7 +140,7 @@ where
         Ok(opened) => opened,
         Err(refusal) => return refuse(refusal.label()),
     };
-    let expected = Expected { codec: codec.id(), schema, shape: codec.shape() };
+    let expected = Expected { codec: codec.id(), schema, shape: stack.shape(codec) };
     if let Err(refusal) = opened.header.accept(&expected) {
         refuse(refusal.label());
         return if refusal == Refusal::NewerSchema { Remote::Newer } else { Remote::Absent };

@@ -2,6 +2,7 @@
 
 use std::{
     any::TypeId,
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -9,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tiered_codecs::{CodecFor, Shape};
 use tiered_tiers::{Clock, LocalEntry, LocalTier, Value};
 
 use crate::{
@@ -74,6 +76,8 @@ pub(crate) struct Stack {
     pub(crate) max_entry_bytes: usize,
     pub(crate) enabled: AtomicBool,
     pub(crate) decode_log: DecodeLog,
+    /// The types of which the log has said that their shape cannot be traced whole.
+    pub(crate) untraced: Mutex<HashSet<TypeId>>,
     /// The background tasks under way; `shutdown` ends them.
     pub(crate) tasks: Mutex<tokio::task::JoinSet<()>>,
 }
@@ -158,6 +162,20 @@ impl Stack {
                 "a stored entry was refused; it counts as a miss"
             );
         }
+    }
+
+    /// The fingerprint of `T`; if it could not be traced whole, the log says so once.
+    pub(crate) fn shape<T: 'static, C: CodecFor<T>>(&self, codec: &C) -> Shape {
+        let shape = codec.shape();
+        if !shape.is_complete() && self.untraced.lock().insert(TypeId::of::<T>()) {
+            tracing::warn!(
+                cache = &*self.name,
+                r#type = std::any::type_name::<T>(),
+                "not every change of this type can be noticed: raise its schema version by hand \
+                 when its fields change"
+            );
+        }
+        shape
     }
 
     /// Runs `future` in the background until it ends or the cache is shut down.

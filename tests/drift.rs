@@ -179,3 +179,53 @@ async fn a_panicking_deserialize_is_a_miss() {
     let _ = rig.cache.set("k", Bomb(14)).await.unwrap();
     assert_eq!(other.get::<Bomb>("k").await.unwrap().unwrap().0, 14);
 }
+
+#[tokio::test]
+async fn a_type_that_cannot_be_traced_whole_is_said_once_and_told_apart_by_its_schema_version() {
+    /// Its shape ends where serde asks what comes next.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Opaque(u32);
+    impl Serialize for Opaque {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            (0_u8, self.0).serialize(serializer)
+        }
+    }
+    impl<'de> Deserialize<'de> for Opaque {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let (choice, value) = <(Zero, u32)>::deserialize(deserializer)?;
+            assert_eq!(choice, Zero);
+            Ok(Self(value))
+        }
+    }
+    /// Accepts nothing that a tracer would think of.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Zero;
+    impl<'de> Deserialize<'de> for Zero {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Picky;
+            impl<'de> serde::de::Visitor<'de> for Picky {
+                type Value = Zero;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("a byte out of postcard")
+                }
+                fn visit_u8<E: serde::de::Error>(self, value: u8) -> Result<Zero, E> {
+                    let tracing = std::any::type_name::<E>().contains("shape");
+                    if value == 0 && !tracing { Ok(Zero) } else { Err(E::custom("no")) }
+                }
+            }
+            deserializer.deserialize_u8(Picky)
+        }
+    }
+
+    let log = crate::support::Log::capture();
+    let rig = rig();
+    for key in 0..5 {
+        let _ = rig.cache.key(key).schema(1).set(Opaque(7)).await.unwrap();
+    }
+    let lines = log.lines();
+    let said = lines.iter().filter(|line| line.contains("raise its schema version")).count();
+    assert_eq!(said, 1, "{lines:?}");
+    let other = node(&rig.l2, &rig.clock, |builder| builder);
+    assert_eq!(*other.key(1).schema(1).get::<Opaque>().await.unwrap().unwrap(), Opaque(7));
+    assert_eq!(other.key(2).schema(2).get::<Opaque>().await.unwrap(), None);
+}
