@@ -16,7 +16,13 @@ use bytes::Bytes;
 use tiered_tiers::{Claim, Fill, Found, Lease, LeaseToken, RemoteTier, TierError};
 use tokio::time::{Instant, timeout};
 
-use crate::meter::{Meter, Op, OpResult, Tier};
+use crate::{
+    meter::{Meter, Op, OpResult, Tier},
+    sync::Mutex,
+};
+
+/// How long after a recovery the log keeps quiet about the next failure.
+const CALM: Duration = Duration::from_secs(10);
 
 /// The time that one logical operation may spend on L2.
 #[derive(Debug)]
@@ -38,6 +44,7 @@ pub(crate) struct L2 {
     budget: Duration,
     lease_for: Duration,
     down: AtomicBool,
+    recovered: Mutex<Option<Instant>>,
 }
 
 impl L2 {
@@ -48,7 +55,15 @@ impl L2 {
         budget: Duration,
         lease_for: Duration,
     ) -> Self {
-        Self { tier, meter, cache, budget, lease_for, down: AtomicBool::new(false) }
+        Self {
+            tier,
+            meter,
+            cache,
+            budget,
+            lease_for,
+            down: AtomicBool::new(false),
+            recovered: Mutex::default(),
+        }
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -174,12 +189,13 @@ impl L2 {
     /// Logs the first failure and the recovery, and nothing in between.
     fn tell(&self, error: Option<&TierError>) {
         match error {
-            Some(error) if !self.down.swap(true, Ordering::Relaxed) => {
+            Some(error) if self.is_calm() && !self.down.swap(true, Ordering::Relaxed) => {
                 tracing::warn!(cache = &*self.cache, tier = self.name(), %error, "the cache server gives no answer; going on without it");
             }
             None if self.down.load(Ordering::Relaxed)
                 && self.down.swap(false, Ordering::Relaxed) =>
             {
+                *self.recovered.lock() = Some(Instant::now());
                 tracing::info!(
                     cache = &*self.cache,
                     tier = self.name(),
@@ -188,5 +204,12 @@ impl L2 {
             }
             _ => {}
         }
+    }
+
+    /// Whether the last recovery is long enough ago for a new line. A server that is out of memory
+    /// answers reads and refuses writes, many times a second.
+    fn is_calm(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
+            || self.recovered.lock().is_none_or(|since| since.elapsed() >= CALM)
     }
 }

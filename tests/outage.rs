@@ -95,6 +95,19 @@ async fn an_outage_is_said_once() {
     assert_eq!(count("answers again"), 1, "{lines:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_server_that_fails_every_other_time_does_not_flood_the_log() {
+    let log = crate::support::Log::capture();
+    let rig = rig();
+    for key in 0..500 {
+        rig.l2.switch(if key % 2 == 0 { State::Failing } else { State::Up });
+        rig.cache.get_or_load(key, || async { Ok::<_, DbDown>(1_u32) }).await.unwrap();
+        tokio::time::advance(Duration::from_millis(20)).await;
+    }
+    // Ten seconds: one outage and one recovery, perhaps the beginning of the next.
+    assert!(log.lines().len() <= 4, "{:?}", log.lines());
+}
+
 #[tokio::test]
 async fn a_dead_servers_one_line_names_no_password() {
     let log = crate::support::Log::capture();

@@ -186,3 +186,20 @@ impl RemoteTier for Memory {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_under_the_lock_does_not_spread() {
+        let tier = Memory::new();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _held = tier.store.lock();
+            panic!("while the lock was held");
+        }));
+        assert!(panicked.is_err() && tier.store.is_poisoned());
+        assert_eq!(tier.check(), Ok(()));
+        tier.clear_kind(Kind::Value, b"");
+    }
+}
