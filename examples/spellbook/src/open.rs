@@ -24,6 +24,7 @@ impl Store {
     /// [`StoreError`] when it refuses, or cannot be reached in time.
     pub async fn open(database: Database) -> Result<Self, StoreError> {
         let deadline = Instant::now() + START_WITHIN;
+        let mut told = false;
         loop {
             let error = match bounded(READ_WITHIN, prepare(&database)).await {
                 Ok(()) => break,
@@ -32,7 +33,9 @@ impl Store {
             if Instant::now() > deadline || !error.may_pass() {
                 return Err(error);
             }
-            tracing::info!(%error, "waiting for the database");
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(%error, "waiting up to ten seconds for the database");
+            }
             sleep(Duration::from_millis(250)).await;
         }
         Ok(match database {

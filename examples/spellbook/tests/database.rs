@@ -147,6 +147,7 @@ async fn the_database_and_redis_are_stopped() {
     warm(&service).await;
     postgres.kill();
     redis.kill().unwrap();
+    service.spell(1).await.expect(200).in_time(BOUND).from("hit_l1");
     unavailable(service.spell(5).await).from("error");
     unavailable(service.put(1, 1).await);
     unavailable(service.get("/spells").await);
@@ -173,6 +174,7 @@ async fn the_database_and_redis_are_frozen() {
     warm(&service).await;
     postgres.freeze();
     redis.freeze().unwrap();
+    service.spell(1).await.expect(200).in_time(BOUND).from("hit_l1");
     unavailable(service.spell(5).await).from("error");
     unavailable(service.delete(6).await);
     postgres.thaw();

@@ -3,7 +3,7 @@
 //! The story of an operation: [`runtimes`] finds the pool of the caller's tokio runtime, [`pool`] a
 //! connection, dialled if need be, [`connection`] sends the request and waits for its answer, all
 //! within one [`budget`]; [`reply`] turns the answer into the contract's words. [`script`] holds
-//! what must be atomic, [`clear`] the walk over a prefix, [`health`] the two lines in the log.
+//! what must be atomic, [`clear`] the walk over a prefix.
 //!
 //! Rejected: redis-rs's `ConnectionManager`. During an outage it hangs for seconds beyond its
 //! response timeout, it panics outside a runtime, and it reconnects without telling.
@@ -22,7 +22,6 @@
 mod budget;
 mod clear;
 mod connection;
-mod health;
 mod options;
 mod pool;
 mod reply;
@@ -40,7 +39,6 @@ use self::{
     budget::Budget,
     clear::Walk,
     connection::{Connection, Failure, Request},
-    health::Health,
     options::{Options, Secret},
     pool::Pool,
     runtimes::Runtimes,
@@ -77,7 +75,6 @@ const READ_ONLY_GRACE: Duration = Duration::from_secs(1);
 pub struct Redis {
     options: Options,
     runtimes: Runtimes,
-    health: Health,
 }
 
 /// Whether a request is sent again when its connection broke under it.
@@ -95,11 +92,7 @@ impl Redis {
     /// # Errors
     /// A [`ConfigError`] for a URL that cannot be used. It quotes nothing of the URL.
     pub fn new(url: &str) -> Result<Self, ConfigError> {
-        Ok(Self {
-            options: Options::from_url(url)?,
-            runtimes: Runtimes::default(),
-            health: Health::default(),
-        })
+        Ok(Self { options: Options::from_url(url)?, runtimes: Runtimes::default() })
     }
 
     /// The user to log in as; it needs a password too. Default: the URL's, or the default user.
@@ -155,7 +148,7 @@ impl Redis {
         pool: &Pool,
         budget: &mut Budget,
     ) -> Result<Arc<Connection>, TierError> {
-        pool.connection(&self.options, &self.health, budget).await
+        pool.connection(&self.options, budget).await
     }
 
     /// Sends a request on some connection, and once more if that is allowed and it broke.
@@ -189,7 +182,6 @@ impl Redis {
         budget.answered(start);
         match &answer {
             Ok(value) => {
-                self.health.answered(&self.options);
                 // A primary that was demoted: the name may lead to the new one by now.
                 if is_read_only(value) && connection.age() > READ_ONLY_GRACE {
                     pool.discard(connection);

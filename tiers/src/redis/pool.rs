@@ -1,10 +1,14 @@
 //! The connections of one tokio runtime, made when they are first needed and replaced when broken.
 //!
-//! Each slot has its turn to dial: a mutex held while dialling, so that a thousand first users make
-//! one dial, and a dialler that is dropped hands its turn to the next. Rejected: dialling in a task
-//! of our own, which would survive its caller; this crate spawns nothing but connections.
+//! Each slot has its dial: a future behind a mutex, so that a thousand first users make one dial. The
+//! one who holds the turn drives it; dropped, it leaves the dial where it is, and the next one goes
+//! on with it. So a server that takes longer to reach than any caller waits is reached all the same.
+//! Rejected: dialling in a task of our own; this crate spawns nothing but connections.
 
 use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
@@ -17,7 +21,6 @@ use tokio::time::{Instant, timeout};
 use super::{
     budget::Budget,
     connection::Connection,
-    health::Health,
     options::{MAX_CONNECTIONS, Options},
 };
 use crate::TierError;
@@ -34,10 +37,19 @@ pub(super) struct Pool {
 }
 
 /// A place for one connection.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Slot {
     connection: RwLock<Option<Arc<Connection>>>,
-    turn: tokio::sync::Mutex<()>,
+    dial: tokio::sync::Mutex<Option<Dial>>,
+}
+
+/// A dial under way; it ends by itself within `connect_timeout`.
+type Dial = Pin<Box<dyn Future<Output = Result<Connection, TierError>> + Send>>;
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("connection", &self.connection).finish_non_exhaustive()
+    }
 }
 
 impl Pool {
@@ -55,18 +67,17 @@ impl Pool {
     pub(super) async fn connection(
         &self,
         options: &Options,
-        health: &Health,
         budget: &mut Budget,
     ) -> Result<Arc<Connection>, TierError> {
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len().max(1);
         let Some(slot) = self.slots.get(index) else {
             return Err(TierError::Unreachable("no connections are configured".into()));
         };
-        if let Some(connection) = slot.usable(options, health) {
+        if let Some(connection) = slot.usable() {
             return Ok(connection);
         }
         let start = Instant::now();
-        let dialled = self.dialled(slot, options, health, budget.for_dial()).await;
+        let dialled = self.dialled(slot, options, budget.for_dial()).await;
         budget.dialled(start);
         dialled
     }
@@ -78,47 +89,50 @@ impl Pool {
         }
     }
 
-    /// Waits for the slot's turn and dials, unless another has dialled, or failed to, meanwhile.
+    /// Waits for the slot's turn and drives its dial, unless another has dialled, or failed to,
+    /// meanwhile.
     async fn dialled(
         &self,
         slot: &Slot,
         options: &Options,
-        health: &Health,
         patience: Duration,
     ) -> Result<Arc<Connection>, TierError> {
-        let start = Instant::now();
         if let Some(error) = self.recent_failure() {
-            return self.any(options, health).ok_or(error);
+            return self.any().ok_or(error);
         }
-        let Ok(_turn) = timeout(patience, slot.turn.lock()).await else {
-            return Err(TierError::Timeout);
-        };
-        if let Some(connection) = slot.usable(options, health) {
-            return Ok(connection);
-        }
-        if let Some(error) = self.recent_failure() {
-            return self.any(options, health).ok_or(error);
-        }
-        let left = patience.saturating_sub(start.elapsed());
-        let error = match timeout(left, Connection::dial(options)).await {
-            Ok(Ok(connection)) => {
-                let connection = Arc::new(connection);
-                slot.put(Arc::clone(&connection));
+        let driving = async {
+            let mut turn = slot.dial.lock().await;
+            if let Some(connection) = slot.usable() {
                 return Ok(connection);
             }
-            Ok(Err(error)) => error,
-            // With most of the time spent on waiting for the turn, this says nothing of the server.
-            Err(_) if left < options.connect_timeout / 2 => return Err(TierError::Timeout),
-            Err(_) => TierError::Timeout,
+            if let Some(error) = self.recent_failure() {
+                return Err(error);
+            }
+            let dial = turn.get_or_insert_with(|| dial(options.clone()));
+            let ended = dial.as_mut().await;
+            *turn = None;
+            match ended {
+                Ok(connection) => {
+                    let connection = Arc::new(connection);
+                    slot.put(Arc::clone(&connection));
+                    Ok(connection)
+                }
+                Err(error) => {
+                    *self.failure() = Some((Instant::now(), error.clone()));
+                    Err(error)
+                }
+            }
         };
-        *self.failure() = Some((Instant::now(), error.clone()));
-        health.lost(options, &error);
-        self.any(options, health).ok_or(error)
+        match timeout(patience, driving).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => self.any().ok_or(error),
+            Err(_) => self.any().ok_or(TierError::Timeout),
+        }
     }
 
     /// Any usable connection of the pool: better than none, when a new one cannot be had.
-    fn any(&self, options: &Options, health: &Health) -> Option<Arc<Connection>> {
-        self.slots.iter().find_map(|slot| slot.usable(options, health))
+    fn any(&self) -> Option<Arc<Connection>> {
+        self.slots.iter().find_map(|slot| slot.usable())
     }
 
     fn recent_failure(&self) -> Option<TierError> {
@@ -132,17 +146,20 @@ impl Pool {
     }
 }
 
+/// Dials, within `connect_timeout`.
+fn dial(options: Options) -> Dial {
+    Box::pin(async move {
+        let dialled = timeout(options.connect_timeout, Connection::dial(&options)).await;
+        dialled.unwrap_or(Err(TierError::Timeout))
+    })
+}
+
 impl Slot {
     /// The slot's connection, unless it is closed or silent; then the slot is emptied.
-    fn usable(&self, options: &Options, health: &Health) -> Option<Arc<Connection>> {
+    fn usable(&self) -> Option<Arc<Connection>> {
         let connection =
             self.connection.read().unwrap_or_else(PoisonError::into_inner).as_ref().cloned()?;
-        if connection.is_closed() {
-            self.discard(&connection);
-            return None;
-        }
-        if connection.is_silent() {
-            health.lost(options, &TierError::Timeout);
+        if connection.is_closed() || connection.is_silent() {
             self.discard(&connection);
             return None;
         }

@@ -1,16 +1,9 @@
 //! Redis going away in every manner: each operation ends in time, and all is well soon after.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tiered_tiers::{Claim, Fill, LeaseToken, Redis, RemoteTier, TierError, testing::RedisServer};
-use tracing::{Level, Metadata, Subscriber, span};
 
 use crate::{every_operation, heals, proxy::Proxy, timed, wait};
 
@@ -251,57 +244,18 @@ async fn one_connection_too_many_is_shared_instead() {
     }
 }
 
-/// Counts the lines that the tier logs, by level.
-#[derive(Clone, Default)]
-struct Lines {
-    warnings: Arc<AtomicU64>,
-    notes: Arc<AtomicU64>,
-    said: Arc<Mutex<String>>,
-}
-
-impl Subscriber for Lines {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("tiered")
-    }
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        let count =
-            if *event.metadata().level() == Level::WARN { &self.warnings } else { &self.notes };
-        count.fetch_add(1, Ordering::SeqCst);
-        let mut said = self.said.lock().unwrap();
-        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
-            said.push_str(&format!("{field}={value:?} "));
-        });
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
-
+/// A server that takes longer to reach than any one caller waits: they go on with one dial.
 #[tokio::test]
-async fn an_outage_is_one_line_and_its_end_another() {
-    let lines = Lines::default();
-    let _scope = tracing::subscriber::set_default(lines.clone());
-    let mut server = RedisServer::builder().password("hunter2").start().await.unwrap();
-    let tier = Redis::new(&server.url()).unwrap().password("hunter2");
-    let counts = || (lines.warnings.load(Ordering::SeqCst), lines.notes.load(Ordering::SeqCst));
-    tier.ping().await.unwrap();
-    assert_eq!(counts(), (0, 0), "{}", lines.said.lock().unwrap());
-    server.kill().unwrap();
-    for _ in 0..200 {
-        tier.ping().await.unwrap_err();
-        wait(1).await;
+async fn a_dial_outlives_the_patience_of_its_callers() {
+    let server = RedisServer::start().await.unwrap();
+    let proxy = Proxy::before(server.port()).await;
+    proxy.hold(true);
+    let tier = Redis::new(&proxy.url()).unwrap().connections(1).connect_timeout(LIFE);
+    for _ in 0..4 {
+        let impatient = tokio::time::timeout(Duration::from_millis(20), tier.ping()).await;
+        assert!(impatient.is_err());
     }
-    assert_eq!(counts(), (1, 0));
-    server.restart().await.unwrap();
+    proxy.hold(false);
     heals(&tier).await;
-    for _ in 0..20 {
-        tier.ping().await.unwrap();
-    }
-    assert_eq!(counts(), (1, 1));
-    let said = lines.said.lock().unwrap();
-    assert!(said.contains("127.0.0.1") && !said.contains("hunter2"), "{said}");
+    assert_eq!(proxy.dials(), 1);
 }
