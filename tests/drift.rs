@@ -7,6 +7,16 @@ use uuid::Uuid;
 
 use crate::support::{DbDown, Rig, SECOND, node, rig};
 
+scenarios! {
+    a_struct_that_changed_never_decodes_its_former_self,
+    a_refused_entry_is_overwritten_by_the_next_load,
+    an_older_schema_version_is_replaced_and_a_newer_one_left_alone,
+    damage_of_any_bit_is_a_counted_miss,
+    swapped_values_of_two_keys_are_misses,
+    two_namespaces_on_one_server_do_not_meet,
+    a_panicking_deserialize_is_a_miss,
+}
+
 mod former {
     use super::*;
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,7 +79,6 @@ where
     outcome == Outcome::Miss
 }
 
-#[tokio::test]
 async fn a_struct_that_changed_never_decodes_its_former_self() {
     let rig = rig();
     let _ = rig.cache.set("k", ITEM).await.unwrap();
@@ -81,7 +90,6 @@ async fn a_struct_that_changed_never_decodes_its_former_self() {
     assert!(is_miss::<moved::Item>(&rig).await);
 }
 
-#[tokio::test]
 async fn a_refused_entry_is_overwritten_by_the_next_load() {
     let rig = rig();
     let _ = rig.cache.set("k", ITEM).await.unwrap();
@@ -93,7 +101,6 @@ async fn a_refused_entry_is_overwritten_by_the_next_load() {
     assert!(!is_miss::<lost::Item>(&rig).await);
 }
 
-#[tokio::test]
 async fn an_older_schema_version_is_replaced_and_a_newer_one_left_alone() {
     let rig = rig();
     let (old, new) = (&rig.cache, node(&rig.l2, &rig.clock, |builder| builder));
@@ -109,7 +116,6 @@ async fn an_older_schema_version_is_replaced_and_a_newer_one_left_alone() {
     assert_eq!(old.key("k").schema(1).lookup::<u32>().await.unwrap().outcome, Outcome::HitL1);
 }
 
-#[tokio::test]
 async fn damage_of_any_bit_is_a_counted_miss() {
     let rig = rig();
     let _ = rig.cache.set("k", ITEM).await.unwrap();
@@ -131,7 +137,6 @@ async fn damage_of_any_bit_is_a_counted_miss() {
     assert_eq!(reader.stats().decode_failures, failures);
 }
 
-#[tokio::test]
 async fn swapped_values_of_two_keys_are_misses() {
     let rig = rig();
     let _ = rig.cache.set("a", 1_u32).await.unwrap();
@@ -146,7 +151,6 @@ async fn swapped_values_of_two_keys_are_misses() {
     assert_eq!(other.stats().decode_failures, 2);
 }
 
-#[tokio::test]
 async fn two_namespaces_on_one_server_do_not_meet() {
     let rig = rig();
     let (a, b) = (
@@ -159,7 +163,6 @@ async fn two_namespaces_on_one_server_do_not_meet() {
     assert_eq!(b.key("k").skip_l1().get::<u32>().await.unwrap().as_deref(), Some(&2));
 }
 
-#[tokio::test]
 async fn a_panicking_deserialize_is_a_miss() {
     #[derive(Debug, Serialize)]
     struct Bomb(u32);

@@ -10,6 +10,17 @@ use tiered::{
 
 use crate::support::{DbDown, SECOND, rig_with};
 
+scenarios! {
+    the_hooks_come_in_their_order,
+    a_cached_entity_that_is_refused_is_loaded_anew,
+    a_loaded_entity_that_is_refused_is_an_error_and_not_cached,
+    the_strategies_reach_the_entity_layer,
+    a_registered_repository_refreshes_behind,
+    generic_code_over_a_repository_can_be_spawned,
+    many_are_fetched_one_by_one_unless_the_repository_does_better,
+    a_prefix_cannot_reach_into_anothers_keys,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Spell {
     id: u64,
@@ -94,7 +105,6 @@ async fn execute(
     (result, feeder.calls)
 }
 
-#[tokio::test]
 async fn the_hooks_come_in_their_order() {
     use CacheStrategy::{Fresh, Refresh};
     for registered in [false, true] {
@@ -120,7 +130,6 @@ async fn the_hooks_come_in_their_order() {
     }
 }
 
-#[tokio::test]
 async fn a_cached_entity_that_is_refused_is_loaded_anew() {
     for registered in [false, true] {
         let cache = cache();
@@ -146,7 +155,6 @@ async fn a_cached_entity_that_is_refused_is_loaded_anew() {
     }
 }
 
-#[tokio::test]
 async fn a_loaded_entity_that_is_refused_is_an_error_and_not_cached() {
     for registered in [false, true] {
         let cache = cache();
@@ -159,7 +167,6 @@ async fn a_loaded_entity_that_is_refused_is_an_error_and_not_cached() {
     }
 }
 
-#[tokio::test]
 async fn the_strategies_reach_the_entity_layer() {
     let cache = cache();
     for (damage, strategy) in
@@ -171,7 +178,6 @@ async fn the_strategies_reach_the_entity_layer() {
     }
 }
 
-#[tokio::test]
 async fn a_registered_repository_refreshes_behind() {
     let rig = rig_with(|builder| builder.stale_for(600 * SECOND).local_for(3600 * SECOND));
     let old = rig.cache.repository(Arc::new(Book { damage: 1 }));
@@ -185,7 +191,6 @@ async fn a_registered_repository_refreshes_behind() {
     assert_eq!((fresh.value.unwrap().damage, fresh.outcome), (2, Outcome::HitL1));
 }
 
-#[tokio::test]
 async fn generic_code_over_a_repository_can_be_spawned() {
     async fn read<T, R, F>(cache: Tiered, repository: Arc<R>, mut feeder: F) -> F
     where
@@ -214,14 +219,12 @@ async fn generic_code_over_a_repository_can_be_spawned() {
     assert_eq!(feeder.calls.last().unwrap(), "feed Some(4)");
 }
 
-#[tokio::test]
 async fn many_are_fetched_one_by_one_unless_the_repository_does_better() {
     let found = Book { damage: 1 }.fetch_by_ids(&[1, 9, 2]).await.unwrap();
     assert_eq!(found.iter().map(Spell::cache_key).collect::<Vec<_>>(), [1, 2]);
     assert!(Book { damage: 1 }.fetch_by_ids(&[1, 0]).await.is_err());
 }
 
-#[tokio::test]
 async fn a_prefix_cannot_reach_into_anothers_keys() {
     #[derive(Clone, Debug, Serialize, Deserialize)]
     struct Odd;

@@ -9,6 +9,18 @@ use tokio::sync::oneshot;
 
 use crate::support::{DbDown, SECOND, State, eventually, node, rig, rig_with};
 
+scenarios! {
+    a_load_overtaken_by_an_invalidation_is_stored_nowhere,
+    a_load_overtaken_by_a_set_does_not_replace_it,
+    a_load_overtaken_by_another_process_is_not_stored_on_the_server,
+    a_load_overtaken_on_a_real_redis_is_stored_nowhere,
+    a_read_that_saw_the_old_value_on_the_server_does_not_bring_it_back,
+    a_refresh_behind_that_is_overtaken_is_stored_nowhere,
+    concurrent_sets_leave_the_tiers_agreeing,
+    a_cancelled_invalidation_still_invalidates,
+    the_strategy_invalidate_drops_before_it_loads,
+}
+
 /// Runs `overtake` while a load of `k` that will find 1 is under way, in the ways a load can run.
 async fn load_overtaken<F: Future<Output = ()>>(
     cache: &Tiered,
@@ -35,7 +47,6 @@ async fn load_overtaken<F: Future<Output = ()>>(
     tokio::join!(call, rest).0
 }
 
-#[tokio::test]
 async fn a_load_overtaken_by_an_invalidation_is_stored_nowhere() {
     for detached in [false, true] {
         let rig = rig();
@@ -48,7 +59,6 @@ async fn a_load_overtaken_by_an_invalidation_is_stored_nowhere() {
     }
 }
 
-#[tokio::test]
 async fn a_load_overtaken_by_a_set_does_not_replace_it() {
     for detached in [false, true] {
         let rig = rig();
@@ -64,7 +74,6 @@ async fn a_load_overtaken_by_a_set_does_not_replace_it() {
     }
 }
 
-#[tokio::test]
 async fn a_load_overtaken_by_another_process_is_not_stored_on_the_server() {
     for set in [false, true] {
         let rig = rig();
@@ -86,7 +95,6 @@ async fn a_load_overtaken_by_another_process_is_not_stored_on_the_server() {
     }
 }
 
-#[tokio::test]
 async fn a_load_overtaken_on_a_real_redis_is_stored_nowhere() {
     let server = RedisServer::start().await.unwrap();
     let make = || Tiered::new(Moka::new(100), Redis::new(&server.url()).unwrap()).build().unwrap();
@@ -108,7 +116,6 @@ async fn a_load_overtaken_on_a_real_redis_is_stored_nowhere() {
 }
 
 /// A reader that has seen the server's old value before the delete must not put it into L1 after.
-#[tokio::test]
 async fn a_read_that_saw_the_old_value_on_the_server_does_not_bring_it_back() {
     let rig = rig();
     let other = node(&rig.l2, &rig.clock, |builder| builder);
@@ -126,7 +133,6 @@ async fn a_read_that_saw_the_old_value_on_the_server_does_not_bring_it_back() {
     assert_eq!(rig.cache.get::<u32>("k").await.unwrap(), None);
 }
 
-#[tokio::test]
 async fn a_refresh_behind_that_is_overtaken_is_stored_nowhere() {
     let rig = rig_with(|builder| builder.stale_for(600 * SECOND).local_for(3600 * SECOND));
     let _ = rig.cache.set("k", 0_u32).await.unwrap();
@@ -155,7 +161,6 @@ async fn a_refresh_behind_that_is_overtaken_is_stored_nowhere() {
 }
 
 /// Of two concurrent writes in one process, L1 must not end with the one that L2 has not.
-#[tokio::test]
 async fn concurrent_sets_leave_the_tiers_agreeing() {
     let rig = rig();
     rig.l2.switch(State::Gated);
@@ -175,7 +180,6 @@ async fn concurrent_sets_leave_the_tiers_agreeing() {
     assert_eq!(rig.cache.key("k").skip_l1().get::<u32>().await.unwrap().as_deref(), Some(&2));
 }
 
-#[tokio::test]
 async fn a_cancelled_invalidation_still_invalidates() {
     let rig = rig();
     let _ = rig.cache.set("k", 1_u32).await.unwrap();
@@ -191,7 +195,6 @@ async fn a_cancelled_invalidation_still_invalidates() {
     assert_eq!(other.get::<u32>("k").await.unwrap(), None);
 }
 
-#[tokio::test]
 async fn the_strategy_invalidate_drops_before_it_loads() {
     let rig = rig();
     let _ = rig.cache.set("k", 1_u32).await.unwrap();

@@ -17,6 +17,19 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::support::{DbDown, State, eventually, rig};
 
+scenarios! {
+    ten_thousand_misses_are_one_load,
+    a_leader_that_goes_away_hands_over_to_a_waiter,
+    a_detached_load_outlives_its_caller,
+    a_panicking_loader_gives_everybody_a_typed_error_and_leaves_nothing_behind,
+    an_erring_loader_gives_everybody_its_own_error,
+    a_caller_after_an_invalidation_does_not_share_the_load_before_it,
+    a_bypass_shares_nobodys_load,
+    a_value_is_wanted_by_one_and_an_absence_shared_with_another,
+    lookups_of_one_key_share_one_round_trip,
+    shutdown_ends_detached_loads_within_the_budget,
+}
+
 const CALLERS: usize = 10_000;
 
 fn cache() -> Tiered {
@@ -79,19 +92,11 @@ async fn ten_thousand_detached() {
     assert_eq!((stats.load, stats.shared as usize), (1, CALLERS - 1));
 }
 
-#[tokio::test]
-async fn ten_thousand_misses_are_one_load_on_one_thread() {
+async fn ten_thousand_misses_are_one_load() {
     ten_thousand_borrowed().await;
     ten_thousand_detached().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_misses_are_one_load_on_many_threads() {
-    ten_thousand_borrowed().await;
-    ten_thousand_detached().await;
-}
-
-#[tokio::test]
 async fn a_leader_that_goes_away_hands_over_to_a_waiter() {
     let (cache, gate) = (cache(), Gate::closed());
     let leader = tokio::spawn({
@@ -111,7 +116,6 @@ async fn a_leader_that_goes_away_hands_over_to_a_waiter() {
     assert_eq!(gate.loads(), 2);
 }
 
-#[tokio::test]
 async fn a_detached_load_outlives_its_caller() {
     let (cache, gate) = (cache(), Gate::closed());
     let caller = tokio::spawn({
@@ -130,7 +134,6 @@ async fn a_detached_load_outlives_its_caller() {
     assert_eq!(gate.loads(), 1);
 }
 
-#[tokio::test]
 async fn a_panicking_loader_gives_everybody_a_typed_error_and_leaves_nothing_behind() {
     for detached in [false, true] {
         let (cache, gate) = (cache(), Gate::closed());
@@ -168,7 +171,6 @@ async fn a_panicking_loader_gives_everybody_a_typed_error_and_leaves_nothing_beh
     }
 }
 
-#[tokio::test]
 async fn an_erring_loader_gives_everybody_its_own_error() {
     let (cache, gate) = (cache(), Gate::closed());
     let call = || {
@@ -189,7 +191,6 @@ async fn an_erring_loader_gives_everybody_its_own_error() {
     assert_eq!(cache.stats().error, 3);
 }
 
-#[tokio::test]
 async fn a_caller_after_an_invalidation_does_not_share_the_load_before_it() {
     let (cache, old, new) = (cache(), Gate::closed(), Gate::closed());
     new.open.add_permits(1);
@@ -206,7 +207,6 @@ async fn a_caller_after_an_invalidation_does_not_share_the_load_before_it() {
     assert_eq!(cache.get::<u32>("k").await.unwrap().as_deref(), Some(&2));
 }
 
-#[tokio::test]
 async fn a_bypass_shares_nobodys_load() {
     let (cache, gate) = (cache(), Gate::closed());
     let shared = cache.get_or_load("k", || gate.load(1));
@@ -221,7 +221,6 @@ async fn a_bypass_shares_nobodys_load() {
     assert_eq!(bypass, 2);
 }
 
-#[tokio::test]
 async fn a_value_is_wanted_by_one_and_an_absence_shared_with_another() {
     let (cache, gate) = (cache(), Gate::closed());
     let optional = cache.get_or_load_opt("k", || async {
@@ -241,7 +240,6 @@ async fn a_value_is_wanted_by_one_and_an_absence_shared_with_another() {
     assert_eq!(*required.unwrap(), 5);
 }
 
-#[tokio::test]
 async fn lookups_of_one_key_share_one_round_trip() {
     let rig = rig();
     rig.l2.switch(State::Gated);
@@ -291,7 +289,6 @@ fn a_detached_load_whose_runtime_went_away_says_so_and_hangs_nobody() {
     assert_eq!(*value.unwrap(), 3);
 }
 
-#[tokio::test]
 async fn shutdown_ends_detached_loads_within_the_budget() {
     let (cache, gate) = (cache(), Gate::closed());
     let call = tokio::spawn({

@@ -9,7 +9,19 @@ use tiered::{
 
 use crate::support::{DbDown, SECOND, State, db_down, eventually, node, rig, rig_with};
 
-#[tokio::test]
+scenarios! {
+    an_entry_is_gone_when_its_time_is_over_in_every_tier,
+    an_overwritten_entry_lives_its_new_life_longer_or_shorter,
+    a_stale_value_stands_in_for_a_failing_load_until_its_time_is_over,
+    a_stale_value_is_served_at_once_to_detached_loaders_and_refreshed_behind,
+    many_stale_readers_start_one_refresh,
+    an_l1_over_a_shared_server_asks_it_again_after_ten_seconds,
+    what_l1_cannot_prove_any_more_is_served_only_when_everything_else_fails,
+    the_loader_can_set_its_entrys_lifetime,
+    entries_written_together_do_not_expire_together,
+    lifetimes_that_cannot_work_are_refused_with_the_value_and_the_way_out,
+}
+
 async fn an_entry_is_gone_when_its_time_is_over_in_every_tier() {
     let rig = rig();
     let _ = rig.cache.set("k", 1_u32).await.unwrap();
@@ -21,7 +33,6 @@ async fn an_entry_is_gone_when_its_time_is_over_in_every_tier() {
     assert!(rig.cache.key("k").skip_l1().get::<u32>().await.unwrap().is_none());
 }
 
-#[tokio::test]
 async fn an_overwritten_entry_lives_its_new_life_longer_or_shorter() {
     for (first, second) in [(5, 50), (50, 5)] {
         let clock = Clock::manual();
@@ -48,7 +59,6 @@ async fn an_overwritten_entry_lives_its_new_life_longer_or_shorter() {
     }
 }
 
-#[tokio::test]
 async fn a_stale_value_stands_in_for_a_failing_load_until_its_time_is_over() {
     let rig = rig_with(|builder| builder.stale_for(600 * SECOND));
     let _ = rig.cache.set("k", 1_u32).await.unwrap();
@@ -67,7 +77,6 @@ async fn a_stale_value_stands_in_for_a_failing_load_until_its_time_is_over() {
     }
 }
 
-#[tokio::test]
 async fn a_stale_value_is_served_at_once_to_detached_loaders_and_refreshed_behind() {
     for from_l2 in [false, true] {
         let rig = rig_with(|builder| builder.stale_for(600 * SECOND).local_for(3600 * SECOND));
@@ -90,7 +99,6 @@ async fn a_stale_value_is_served_at_once_to_detached_loaders_and_refreshed_behin
     }
 }
 
-#[tokio::test]
 async fn many_stale_readers_start_one_refresh() {
     let rig = rig_with(|builder| builder.stale_for(600 * SECOND).local_for(3600 * SECOND));
     let _ = rig.cache.set("k", 1_u32).await.unwrap();
@@ -106,7 +114,6 @@ async fn many_stale_readers_start_one_refresh() {
     assert_eq!(rig.cache.stats().loads, 1);
 }
 
-#[tokio::test]
 async fn an_l1_over_a_shared_server_asks_it_again_after_ten_seconds() {
     let rig = rig();
     let other = node(&rig.l2, &rig.clock, |builder| builder);
@@ -118,7 +125,6 @@ async fn an_l1_over_a_shared_server_asks_it_again_after_ten_seconds() {
     assert_eq!((answer.value.as_deref(), answer.outcome), (Some(&2), Outcome::HitL2));
 }
 
-#[tokio::test]
 async fn what_l1_cannot_prove_any_more_is_served_only_when_everything_else_fails() {
     let rig = rig();
     let _ = rig.cache.set("k", 1_u32).await.unwrap();
@@ -131,7 +137,6 @@ async fn what_l1_cannot_prove_any_more_is_served_only_when_everything_else_fails
     assert_eq!((answer.value.as_deref(), answer.outcome), (Some(&2), Outcome::Load));
 }
 
-#[tokio::test]
 async fn the_loader_can_set_its_entrys_lifetime() {
     let rig = rig();
     let load = |context: tiered::LoadContext| async move {
@@ -155,7 +160,6 @@ async fn the_loader_can_set_its_entrys_lifetime() {
     assert_eq!(stale.outcome, Outcome::Stale);
 }
 
-#[tokio::test]
 async fn entries_written_together_do_not_expire_together() {
     let clock = Clock::manual();
     let cache = Tiered::new(Moka::new(1_000), Memory::new().clock(clock.clone()))
@@ -173,7 +177,6 @@ async fn entries_written_together_do_not_expire_together() {
     assert!(lives.len() > 150, "{} different lives", lives.len());
 }
 
-#[tokio::test]
 async fn lifetimes_that_cannot_work_are_refused_with_the_value_and_the_way_out() {
     let text = |error: Error| format!("{:#}", anyhow::Error::new(error));
     let build =

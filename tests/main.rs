@@ -27,6 +27,20 @@
     reason = "tests own their runtimes, and fail by panicking"
 )]
 
+/// Each of a file's scenarios as two tests: on a runtime of one thread, and of several. One that is
+/// not listed is dead code, which does not compile.
+macro_rules! scenarios {
+    ($($name:ident),+ $(,)?) => {
+        mod one_thread {
+            $(#[tokio::test] async fn $name() { super::$name().await })+
+        }
+        mod many_threads {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name().await })+
+        }
+    };
+}
+
 mod support;
 
 mod api;

@@ -10,6 +10,12 @@ use tiered_tiers::testing::RedisServer;
 
 use crate::support::{DbDown, State, rig};
 
+scenarios! {
+    a_cache_over_a_dead_server_builds_and_works,
+    an_invalidation_while_the_server_is_frozen_holds_after_the_thaw,
+    a_server_that_comes_back_empty_is_filled_again,
+}
+
 fn over(server: &RedisServer) -> Tiered {
     let redis = Redis::new(&server.url()).unwrap();
     Tiered::new(Moka::new(100), redis).jitter(Jitter::none()).build().unwrap()
@@ -67,7 +73,6 @@ async fn a_waiter_has_its_answer_while_the_leader_still_stores() {
     assert!(leader - waiter >= Duration::from_millis(200), "{:?}", leader - waiter);
 }
 
-#[tokio::test]
 async fn a_cache_over_a_dead_server_builds_and_works() {
     let redis = Redis::new("redis://127.0.0.1:1/").unwrap();
     let cache = Tiered::new(Moka::new(100), redis).build().unwrap();
@@ -123,7 +128,6 @@ async fn a_dead_servers_one_line_names_no_password() {
     assert!(!format!("{cache:?}").contains("hunter2secret"));
 }
 
-#[tokio::test]
 async fn an_invalidation_while_the_server_is_frozen_holds_after_the_thaw() {
     let server = RedisServer::start().await.unwrap();
     let (cache, other) = (over(&server), over(&server));
@@ -139,7 +143,6 @@ async fn an_invalidation_while_the_server_is_frozen_holds_after_the_thaw() {
     }
 }
 
-#[tokio::test]
 async fn a_server_that_comes_back_empty_is_filled_again() {
     let mut server = RedisServer::start().await.unwrap();
     let cache = over(&server);

@@ -5,6 +5,15 @@ use tiered::{Ack, Outcome, Tiered};
 
 use crate::support::{DbDown, SECOND, State, eventually, node, rig, rig_with};
 
+scenarios! {
+    an_invalidation_without_a_server_holds_here_at_once_and_everywhere_when_it_is_back,
+    a_pending_key_is_neither_read_from_the_server_nor_filled_there,
+    a_set_without_a_server_is_served_here_and_the_old_value_nowhere,
+    a_later_success_ends_the_waiting,
+    too_many_pending_invalidations_clear_the_namespace,
+    a_load_that_began_before_a_pending_invalidation_does_not_fill_the_server,
+}
+
 async fn replayed(cache: &Tiered) {
     eventually("replayed", || {
         cache.health().now_or_never().is_some_and(|health| health.pending == 0)
@@ -12,7 +21,6 @@ async fn replayed(cache: &Tiered) {
     .await;
 }
 
-#[tokio::test]
 async fn an_invalidation_without_a_server_holds_here_at_once_and_everywhere_when_it_is_back() {
     for state in [State::Failing, State::Hanging] {
         let rig = rig();
@@ -29,7 +37,6 @@ async fn an_invalidation_without_a_server_holds_here_at_once_and_everywhere_when
     }
 }
 
-#[tokio::test]
 async fn a_pending_key_is_neither_read_from_the_server_nor_filled_there() {
     let rig = rig();
     let _ = rig.cache.set("k", 1_u32).await.unwrap();
@@ -44,7 +51,6 @@ async fn a_pending_key_is_neither_read_from_the_server_nor_filled_there() {
     assert_eq!(rig.cache.health().await.pending, 0);
 }
 
-#[tokio::test]
 async fn a_set_without_a_server_is_served_here_and_the_old_value_nowhere() {
     let rig = rig();
     let _ = rig.cache.set("k", 1_u32).await.unwrap();
@@ -57,7 +63,6 @@ async fn a_set_without_a_server_is_served_here_and_the_old_value_nowhere() {
     assert_eq!(other.get::<u32>("k").await.unwrap(), None);
 }
 
-#[tokio::test]
 async fn a_later_success_ends_the_waiting() {
     let rig = rig();
     for set in [false, true] {
@@ -72,7 +77,6 @@ async fn a_later_success_ends_the_waiting() {
     assert_eq!(rig.cache.get::<u32>("k").await.unwrap().as_deref(), Some(&1));
 }
 
-#[tokio::test]
 async fn too_many_pending_invalidations_clear_the_namespace() {
     let rig = rig_with(|builder| builder.max_pending(4));
     let stranger = node(&rig.l2, &rig.clock, |builder| builder.namespace("stranger"));
@@ -100,7 +104,6 @@ async fn too_many_pending_invalidations_clear_the_namespace() {
     assert!(stranger.key(0).skip_l1().get::<u32>().await.unwrap().is_some());
 }
 
-#[tokio::test]
 async fn a_load_that_began_before_a_pending_invalidation_does_not_fill_the_server() {
     let rig = rig();
     let value = rig

@@ -2,6 +2,11 @@
 
 use tiered_tiers::testing::RedisServer;
 
+scenarios! {
+    the_readmes_example_is_this_one_and_works_without_a_server,
+    the_readmes_table_of_outages_holds_for_a_server_that_comes_back,
+}
+
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 struct User {
     name: String,
@@ -34,7 +39,6 @@ async fn example(db: &Db) -> Result<std::sync::Arc<User>, tiered::Error> {
     Ok(user)
 }
 
-#[tokio::test]
 async fn the_readmes_example_is_this_one_and_works_without_a_server() {
     let source = include_str!("readme.rs");
     let (_, rest) = source.split_once("// The example begins.\n").unwrap();
@@ -49,7 +53,6 @@ async fn the_readmes_example_is_this_one_and_works_without_a_server() {
     assert_eq!(example(&Db).await.unwrap().name, "Ada");
 }
 
-#[tokio::test]
 async fn the_readmes_table_of_outages_holds_for_a_server_that_comes_back() {
     use tiered::{
         Ack, Tiered,

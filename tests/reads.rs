@@ -7,7 +7,24 @@ use tiered::{
 
 use crate::support::{DbDown, SECOND, Source, State, db_down, node, rig, rig_with};
 
-#[tokio::test]
+scenarios! {
+    a_value_is_loaded_once_then_comes_from_l1_then_from_l2_in_another_process,
+    age_and_remaining_time_are_those_of_the_value_in_every_tier,
+    an_absence_is_remembered_for_its_own_time_and_is_no_value,
+    an_absence_replaces_a_value_under_every_strategy_that_loads,
+    each_read_is_counted_once_under_its_outcome,
+    a_skipped_tier_is_neither_read_nor_filled,
+    a_cache_that_is_switched_off_loads_writes_nothing_and_still_invalidates,
+    a_cache_in_this_process_only_needs_nothing_of_serde,
+    a_cache_on_a_server_only_reads_it_every_time,
+    two_types_under_one_key_never_see_each_others_value,
+    an_unencodable_value_is_refused_by_set_and_returned_by_a_load,
+    a_value_over_the_limit_is_refused_by_set_with_nothing_lost,
+    a_failed_load_gives_its_lease_back,
+    the_loaders_own_error_comes_back_and_the_strategy_fresh_has_no_value_to_give,
+    ping_and_health_tell_each_tiers_state,
+}
+
 async fn a_value_is_loaded_once_then_comes_from_l1_then_from_l2_in_another_process() {
     let rig = rig();
     let source = Source::default();
@@ -25,7 +42,6 @@ async fn a_value_is_loaded_once_then_comes_from_l1_then_from_l2_in_another_proce
     assert_eq!(source.asked(), 1);
 }
 
-#[tokio::test]
 async fn age_and_remaining_time_are_those_of_the_value_in_every_tier() {
     let rig = rig();
     let _ = rig.cache.set("k", 1_u32).await.unwrap();
@@ -49,7 +65,6 @@ async fn age_and_remaining_time_are_those_of_the_value_in_every_tier() {
     assert_eq!(backfilled.remaining, 45 * SECOND);
 }
 
-#[tokio::test]
 async fn an_absence_is_remembered_for_its_own_time_and_is_no_value() {
     let rig = rig_with(|builder| builder.negative_for(30 * SECOND));
     let source = Source::default();
@@ -78,7 +93,6 @@ async fn an_absence_is_remembered_for_its_own_time_and_is_no_value() {
     assert_eq!(rig.cache.key("k").load(|_| absent()).await.unwrap().outcome, Outcome::Load);
 }
 
-#[tokio::test]
 async fn an_absence_replaces_a_value_under_every_strategy_that_loads() {
     for strategy in [CacheStrategy::Refresh, CacheStrategy::Invalidate, CacheStrategy::Bypass] {
         let rig = rig();
@@ -97,7 +111,6 @@ async fn an_absence_replaces_a_value_under_every_strategy_that_loads() {
     }
 }
 
-#[tokio::test]
 async fn each_read_is_counted_once_under_its_outcome() {
     let rig = rig_with(|builder| builder.stale_for(600 * SECOND));
     let ok = || async { Ok::<_, DbDown>(1_u32) };
@@ -123,7 +136,6 @@ async fn each_read_is_counted_once_under_its_outcome() {
     assert_eq!((stats.loads, stats.load_failures), (4, 2));
 }
 
-#[tokio::test]
 async fn a_skipped_tier_is_neither_read_nor_filled() {
     let rig = rig();
     let load = |value: u32| move || async move { Ok::<_, DbDown>(value) };
@@ -146,7 +158,6 @@ async fn a_skipped_tier_is_neither_read_nor_filled() {
     }
 }
 
-#[tokio::test]
 async fn a_cache_that_is_switched_off_loads_writes_nothing_and_still_invalidates() {
     let rig = rig();
     let _ = rig.cache.set("kept", 1_u32).await.unwrap();
@@ -169,7 +180,6 @@ async fn a_cache_that_is_switched_off_loads_writes_nothing_and_still_invalidates
 #[derive(Clone, Debug)]
 struct Plain(u32);
 
-#[tokio::test]
 async fn a_cache_in_this_process_only_needs_nothing_of_serde() {
     let cache = Tiered::local(Moka::new(100)).build().unwrap();
     let value = cache.get_or_load("k", || async { Ok::<_, DbDown>(Plain(3)) }).await.unwrap();
@@ -190,7 +200,6 @@ fn a_cache_in_this_process_only_needs_no_runtime() {
     assert_eq!(value.unwrap().unwrap().0, 3);
 }
 
-#[tokio::test]
 async fn a_cache_on_a_server_only_reads_it_every_time() {
     let cache = Tiered::remote(Memory::new()).jitter(Jitter::none()).build().unwrap();
     cache.get_or_load("k", || async { Ok::<_, DbDown>(1_u32) }).await.unwrap();
@@ -199,7 +208,6 @@ async fn a_cache_on_a_server_only_reads_it_every_time() {
     }
 }
 
-#[tokio::test]
 async fn two_types_under_one_key_never_see_each_others_value() {
     let rig = rig();
     let _ = rig.cache.set("k", 1_u32).await.unwrap();
@@ -209,7 +217,6 @@ async fn two_types_under_one_key_never_see_each_others_value() {
     assert_eq!(rig.cache.get::<String>("k").await.unwrap().unwrap().as_str(), "text");
 }
 
-#[tokio::test]
 async fn an_unencodable_value_is_refused_by_set_and_returned_by_a_load() {
     use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 
@@ -241,7 +248,6 @@ async fn an_unencodable_value_is_refused_by_set_and_returned_by_a_load() {
     );
 }
 
-#[tokio::test]
 async fn a_value_over_the_limit_is_refused_by_set_with_nothing_lost() {
     let rig = rig_with(|builder| builder.max_entry_bytes(1024));
     let _ = rig.cache.set("k", "small".to_owned()).await.unwrap();
@@ -251,7 +257,6 @@ async fn a_value_over_the_limit_is_refused_by_set_with_nothing_lost() {
     assert_eq!(rig.cache.get::<String>("k").await.unwrap().unwrap().as_str(), "small");
 }
 
-#[tokio::test]
 async fn a_failed_load_gives_its_lease_back() {
     let rig = rig();
     rig.cache.get_or_load::<u32, _, _, _>("k", db_down).await.unwrap_err();
@@ -260,7 +265,6 @@ async fn a_failed_load_gives_its_lease_back() {
     assert_eq!(rig.cache.key("k").lookup::<u32>().await.unwrap().outcome, Outcome::HitL2);
 }
 
-#[tokio::test]
 async fn the_loaders_own_error_comes_back_and_the_strategy_fresh_has_no_value_to_give() {
     let rig = rig();
     let error = rig.cache.get_or_load::<u32, _, _, _>("k", db_down).await.unwrap_err();
@@ -276,7 +280,6 @@ async fn the_loaders_own_error_comes_back_and_the_strategy_fresh_has_no_value_to
     assert_eq!(none.unwrap(), None);
 }
 
-#[tokio::test]
 async fn ping_and_health_tell_each_tiers_state() {
     let rig = rig();
     let _ = rig.cache.set("k", 1_u32).await.unwrap();

@@ -12,6 +12,12 @@ use tiered_tiers::testing::RedisServer;
 
 use crate::support::{DbDown, db_down};
 
+scenarios! {
+    every_cell_holds,
+    every_cell_holds_for_detached_loaders,
+    a_kept_stale_value_stands_in_under_refresh_only,
+}
+
 /// The value in the cache, and the one in the database.
 const CACHED: u32 = 1;
 const STORED: u32 = 2;
@@ -134,22 +140,14 @@ async fn check_cells(detached: bool) {
     assert_eq!(server.keys_without_expiry().await.unwrap(), Vec::<Vec<u8>>::new());
 }
 
-#[tokio::test]
-async fn every_cell_holds_on_one_thread() {
+async fn every_cell_holds() {
     check_cells(false).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_cell_holds_on_many_threads() {
-    check_cells(false).await;
-}
-
-#[tokio::test]
 async fn every_cell_holds_for_detached_loaders() {
     check_cells(true).await;
 }
 
-#[tokio::test]
 async fn a_kept_stale_value_stands_in_under_refresh_only() {
     let rig = crate::support::rig_with(|builder| builder.stale_for(Duration::from_secs(600)));
     for (strategy, stands_in) in [(Refresh, true), (Bypass, false), (Invalidate, false)] {
