@@ -200,7 +200,8 @@ impl<C> Builder<C> {
         self
     }
 
-    /// The cache. Dials nothing: the first operation does.
+    /// The cache. Dials nothing: the first operation does. Its metrics go to the recorder that is
+    /// installed by now: install it first.
     ///
     /// # Errors
     /// [`Error::Config`] for a configuration that cannot work; the message names the value and the

@@ -19,6 +19,9 @@ use crate::{
 ///
 /// `C` is the codec; [`Postcard`](crate::Postcard) unless told.
 ///
+/// Values are dropped wherever the cache replaces or evicts them, sometimes under its locks: the
+/// `Drop` of a value must neither call the cache nor panic.
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tiered::Error> {
 /// use tiered::{Tiered, tiers::{Memory, Moka}};
@@ -117,8 +120,9 @@ impl<C> Tiered<C> {
         self.stack.meter.stats()
     }
 
-    /// Switches the cache on or off while it runs. Off, reads load, writes do nothing, and
-    /// invalidations still go out. What was cached stays, and is served again when it is on.
+    /// Switches the cache on or off while it runs. Off, reads load, a `set` stores nothing and only
+    /// drops what is cached, and invalidations still go out. What else was cached stays, and is
+    /// served again when it is on.
     pub fn set_enabled(&self, enabled: bool) {
         self.stack.enabled.store(enabled, Ordering::Relaxed);
     }
@@ -130,10 +134,13 @@ impl<C> Tiered<C> {
     }
 
     /// Ends what runs in the background: detached loads, refreshes, pending invalidations. Gives
-    /// them as long as the budget of a read, then drops them. The cache stays usable.
+    /// them as long as the budget of a read, then drops them; a loader that blocks its thread is
+    /// waited for. The cache stays usable. Detached loads also outlive the last handle, until they
+    /// end.
     pub async fn shutdown(&self) {
         let mut tasks = std::mem::take(&mut *self.stack.tasks.lock());
-        if tasks.is_empty() {
+        // Outside a runtime nobody can wait: what is left is dropped.
+        if tasks.is_empty() || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
         let grace = self.stack.l2.as_ref().map_or(Duration::from_millis(250), |l2| l2.grace());

@@ -12,7 +12,7 @@ use std::{
 
 use tiered_codecs::CodecFor;
 
-use crate::{Answer, CacheStrategy, Error, Key, Outcome, Request, Tiered};
+use crate::{Ack, Answer, CacheStrategy, Error, Key, Outcome, Request, Tiered};
 
 /// A value that is cached under its own key.
 pub trait CacheEntity: Clone + Send + Sync + 'static {
@@ -77,8 +77,8 @@ pub trait CacheFeed<T: CacheEntity>: Send {
 
     /// Looks at the entity before it is fed.
     ///
-    /// A cached one that is refused is dropped from the cache and loaded anew (under
-    /// [`CacheStrategy::Fresh`]: counts as a miss). A loaded one that is refused is dropped too,
+    /// A cached one that is refused is dropped from the cache and loaded anew, which is a second
+    /// read (under [`CacheStrategy::Fresh`] the call ends as a miss). A loaded one that is refused is dropped too,
     /// and the call ends with [`Error::Repository`], the [`Invalid`] in it.
     ///
     /// # Errors
@@ -249,6 +249,19 @@ impl<R: 'static, C: Clone + Send + Sync + 'static> Repository<R, C> {
         let (repository, wanted) = (Arc::clone(&self.repository), id.clone());
         let request = self.cache.entity::<T>(id, strategy);
         request.load_detached(move |_| async move { repository.fetch_by_id(&wanted).await }).await
+    }
+
+    /// Drops an entity from every tier; see [`Tiered::invalidate`]. Call it when the change is
+    /// committed.
+    ///
+    /// # Errors
+    /// As [`Tiered::invalidate`].
+    pub async fn invalidate<T>(&self, id: &T::Key) -> Result<Ack, Error>
+    where
+        T: CacheEntity,
+        R: DataRepository<T>,
+    {
+        self.cache.invalidate(Key::entity::<T>(id)).await
     }
 
     /// As [`Tiered::execute`], with the registered repository.

@@ -64,22 +64,27 @@ impl<T: Send + Sync + 'static> Entry<T> {
         }
     }
 
-    /// The entry for L1, with its weight.
+    /// Whether its weight is not told, and must come from its encoded form.
+    pub(crate) fn needs_weighing(&self) -> bool {
+        self.weight.is_none()
+    }
+
+    /// The entry for L1, with its weight. `begun` is when its load began: an invalidation elsewhere
+    /// may have come since.
     pub(crate) fn local(
         &self,
         stack: &Stack,
         options: &Options,
-        generation: u64,
+        begun: Instant,
         sealed: Option<&Bytes>,
     ) -> Keep {
         let meta = LocalMeta {
             born: self.now,
             fresh_until: self.now + self.fresh_for,
-            stale_until: (self.now + self.life()).min(read::unproven_until(stack, self.now)),
-            proven_until: read::proven_until(stack, self.now),
+            stale_until: (self.now + self.life()).min(read::unproven_until(stack, begun)),
+            proven_until: read::proven_until(stack, begun),
             type_id: TypeId::of::<T>(),
             schema: options.schema,
-            generation,
         };
         let weight = self.weight.unwrap_or_else(|| match sealed {
             Some(bytes) => bytes.len() as u64,

@@ -14,8 +14,8 @@ use tiered_tiers::{ConfigError, TierError};
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The cache server gave no answer. Only `Fresh` (`get`) and `ping` report this.
-    #[error("the cache server gave no answer")]
+    /// The cache server failed. Only `Fresh` (`get`), `contains` and `ping` report this.
+    #[error("the cache server failed")]
     Backend(#[source] TierError),
     /// The loader or the repository failed, or panicked. See [`Error::loader_error`].
     #[error("the load failed")]
@@ -103,10 +103,10 @@ pub struct LoaderPanicked {
     pub message: String,
 }
 
-/// The task of a detached load was ended before its loader: its runtime went away, or the cache was
-/// shut down.
+/// The task of a detached load was ended before its loader: its runtime went away, the cache was
+/// shut down, or something other than the loader panicked in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the load's task was ended before the load: its runtime or its cache was shut down")]
+#[error("the load's task was ended before the load")]
 pub struct LoadAborted;
 
 impl LoaderPanicked {

@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
+use crate::sync::{Arc, Mutex};
 
 const SHARDS: usize = 64;
 
@@ -22,7 +22,6 @@ const SHARDS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Fence {
     shards: Vec<Mutex<HashMap<u64, Slot>>>,
-    generation: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -37,18 +36,12 @@ pub(crate) struct Ticket {
     fence: Arc<Fence>,
     hash: u64,
     advances: u64,
-    generation: u64,
 }
 
 impl Fence {
     pub(crate) fn new() -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Self { shards, generation: AtomicU64::new(0) })
-    }
-
-    /// The generation of the whole cache; entries of an older one are void.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        Arc::new(Self { shards })
     }
 
     /// Takes the state of a key before anything of it is read.
@@ -58,7 +51,7 @@ impl Fence {
         slot.tickets += 1;
         let advances = slot.advances;
         drop(shard);
-        Ticket { fence: Arc::clone(self), hash, advances, generation: self.generation() }
+        Ticket { fence: Arc::clone(self), hash, advances }
     }
 
     /// Overtakes all outstanding tickets of a key, and runs `change` in the same step.
@@ -77,11 +70,6 @@ impl Fence {
 }
 
 impl Ticket {
-    /// The cache's generation when the ticket was taken.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
-    }
-
     /// Whether nothing has overtaken this ticket.
     pub(crate) fn holds(&self) -> bool {
         self.admit(|| {})

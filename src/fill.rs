@@ -28,12 +28,14 @@ use crate::{
 };
 
 /// How a leader goes about it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Filling {
     /// Look into the cache first.
     pub(crate) read: bool,
     /// Land with a stale value from L2 and load behind it.
     pub(crate) behind: bool,
+    /// The time that the caller has waited for others' walks: it comes off the budget.
+    pub(crate) waited: Duration,
 }
 
 /// What L2 is good for in this walk.
@@ -55,13 +57,13 @@ impl Session<'_> {
 }
 
 /// Leads a walk through the cache only.
-pub(crate) async fn look<T, C>(walk: &Walk<C>, leader: Leader) -> Walked
+pub(crate) async fn look<T, C>(walk: &Walk<C>, leader: Leader, waited: Duration) -> Walked
 where
     T: Send + Sync + 'static,
     C: CodecFor<T>,
 {
     let ticket = walk.stack.capture(&walk.key);
-    let mut session = session(walk);
+    let mut session = session(walk, waited);
     let walked = match find::<T, C>(walk, &ticket, &mut session).await {
         Look::Found(landed) => Ok(landed),
         Look::Stale(_) | Look::Absent => match session.and_then(|session| session.failure) {
@@ -85,10 +87,10 @@ where
     C: CodecFor<T>,
 {
     let stack = &walk.stack;
-    let ticket = stack.capture(&walk.key);
-    let mut session = session(walk);
+    let mut ticket = stack.capture(&walk.key);
+    let mut session = session(walk, filling.waited);
     let mut leader = leader;
-    let mut fallback = walk.fallback();
+    let mut fallback = None;
 
     if filling.read {
         match find::<T, C>(walk, &ticket, &mut session).await {
@@ -111,6 +113,12 @@ where
         }
     }
 
+    if !ticket.holds() {
+        // Overtaken while it looked: what it saw is no fallback, but what it loads now is good.
+        ticket = stack.capture(&walk.key);
+        fallback = None;
+    }
+
     let claim = if walk.plan.join { Claim::IfFree } else { Claim::ByForce };
     let token = match lease::<T, C>(walk, &ticket, &mut session, claim, filling.read).await {
         Leased::Found(landed) => {
@@ -122,11 +130,16 @@ where
     };
 
     let context = LoadContext::default();
+    let begun = stack.clock.now();
     let loaded = load::run(loader, context.clone(), stack.load_timeout, &stack.meter).await;
     match loaded {
         Err(error) => {
             let l2_failed = session.as_ref().is_some_and(|session| session.failure.is_some());
-            let walked = fallback.or_else(|| walk.last_resort(l2_failed)).ok_or(error);
+            let walked = fallback
+                .filter(|_| ticket.holds())
+                .or_else(|| walk.fallback())
+                .or_else(|| walk.last_resort(l2_failed))
+                .ok_or(error);
             leader.land(walked.clone());
             if let (Some(session), Some(token)) = (&mut session, token) {
                 session.l2.release(&session.wire, token, &mut session.budget).await;
@@ -135,13 +148,21 @@ where
         }
         Ok(value) => {
             let entry = Entry::new(stack, &walk.options, context.told(), value.map(Arc::new));
-            let sealed = match (&session, token) {
-                (Some(session), Some(_)) => seal(walk, &entry, &session.wire),
-                _ => None,
+            let l1 = stack.l1(walk.options.skip_l1);
+            let weighed = l1.is_some_and(|l1| l1.is_weighted()) && entry.needs_weighing();
+            let sealed = if token.is_some() || (weighed && stack.l2.is_some()) {
+                seal(walk, &entry, &walk.key.wire(&stack.namespace))
+            } else {
+                None
             };
-            if stack.l1(walk.options.skip_l1).is_some() {
-                let keep = entry.local(stack, &walk.options, ticket.generation(), sealed.as_ref());
-                stack.keep_local(&walk.key, &ticket, keep.0, keep.1);
+            if l1.is_some() {
+                let keep = entry.local(stack, &walk.options, begun, sealed.as_ref());
+                if walk.plan.join {
+                    stack.keep_local(&walk.key, &ticket, keep);
+                } else if stack.replace_local(&walk.key, &ticket, keep) {
+                    // Its own step has overtaken the ticket; the store wants one that holds.
+                    ticket = stack.capture(&walk.key);
+                }
             }
             let landed = entry.landed();
             leader.land(Ok(landed.clone()));
@@ -153,12 +174,12 @@ where
     }
 }
 
-fn session<C>(walk: &Walk<C>) -> Option<Session<'_>> {
+fn session<C>(walk: &Walk<C>, waited: Duration) -> Option<Session<'_>> {
     let l2 = walk.stack.l2.as_ref().filter(|_| !walk.options.skip_l2)?;
     Some(Session {
         l2,
         wire: walk.key.wire(&walk.stack.namespace),
-        budget: l2.budget(),
+        budget: l2.budget_after(waited),
         seen: None,
         failure: None,
         newer: false,
@@ -192,7 +213,7 @@ where
     }
     let asked = stack.clock.now();
     match session.l2.get(&session.wire, &mut session.budget).await {
-        Ok(Some(found)) => judge::<T, C>(walk, ticket, session, asked, found),
+        Ok(Some(found)) => judge::<T, C>(walk, ticket, session, asked, found, true),
         Ok(None) => Look::Absent,
         Err(error) => {
             session.failure = Some(error);
@@ -208,6 +229,7 @@ fn judge<T, C>(
     session: &mut Session<'_>,
     asked: Instant,
     found: Found,
+    keep_it: bool,
 ) -> Look
 where
     T: Send + Sync + 'static,
@@ -216,7 +238,7 @@ where
     if session.seen.as_ref() == Some(&found.bytes) {
         return Look::Absent;
     }
-    let remote = read::open::<T, C>(walk, &session.wire, ticket, asked, &found);
+    let remote = read::open::<T, C>(walk, &session.wire, asked, &found);
     session.seen = Some(found.bytes);
     let (landed, keep, is_fresh) = match remote {
         Remote::Fresh(landed, keep) => (landed, keep, true),
@@ -230,8 +252,9 @@ where
     if walk.wanted == Wanted::Value && landed.value.is_none() {
         return Look::Absent;
     }
-    if walk.stack.l1(walk.options.skip_l1).is_some() {
-        walk.stack.keep_local(&walk.key, ticket, keep.0, walk.options.weight.unwrap_or(keep.1));
+    if keep_it && walk.stack.l1(walk.options.skip_l1).is_some() {
+        let weight = walk.options.weight.unwrap_or(keep.1);
+        walk.stack.keep_local(&walk.key, ticket, (keep.0, weight));
     }
     if is_fresh { Look::Found(landed) } else { Look::Stale(landed) }
 }
@@ -280,7 +303,7 @@ where
     // A caller that asked for a load has no use for what is stored, but must not overwrite what a
     // newer version wrote.
     if let Some(found) = found {
-        let look = judge::<T, C>(walk, ticket, session, asked, found);
+        let look = judge::<T, C>(walk, ticket, session, asked, found, read);
         if session.newer || (read && matches!(look, Look::Found(_))) {
             if granted {
                 session.l2.release(&session.wire, token, &mut session.budget).await;
@@ -315,6 +338,7 @@ async fn store<C>(
         let _ = session.l2.fill(&session.wire, token, bytes, life, &mut session.budget).await;
     } else {
         meter.op(Tier::L2, Op::Fill, OpResult::Refused);
+        session.l2.release(&session.wire, token, &mut session.budget).await;
     }
 }
 

@@ -74,7 +74,6 @@ mod tests {
             proven_until: born + 2 * SECOND,
             type_id: TypeId::of::<()>(),
             schema: 0,
-            generation: 0,
         };
         assert_eq!(judge(&meta, born), Verdict::Fresh);
         assert_eq!(judge(&meta, born + SECOND), Verdict::Stale);

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{CacheEntity, Error};
 
-/// The most bytes a key may have on the wire.
+/// The most bytes a key may have on the wire, its namespace not counted.
 pub const MAX_KEY_LEN: usize = 64 * 1024;
 
 /// A cache key. Made from anything that is [`Display`] (`"user:1"`, `format_args!("user:{id}")`,

@@ -5,6 +5,7 @@
 
 use std::{
     future::Future,
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tiered_tiers::{Claim, Fill, Found, Lease, LeaseToken, RemoteTier, TierError};
 use tokio::time::{Instant, timeout};
 
@@ -73,6 +75,11 @@ impl L2 {
     /// A fresh budget for one logical operation.
     pub(crate) fn budget(&self) -> Budget {
         Budget(self.budget)
+    }
+
+    /// What is left of a budget to one who has waited for others already.
+    pub(crate) fn budget_after(&self, waited: Duration) -> Budget {
+        Budget(self.budget.saturating_sub(waited))
     }
 
     /// How long the end of a cache waits for what is under way.
@@ -163,8 +170,11 @@ impl L2 {
             return Err(TierError::Timeout);
         }
         let start = Instant::now();
+        // A tier of somebody else's making may panic; that is no more than one that fails.
+        let operation = AssertUnwindSafe(operation).catch_unwind();
         let result = match timeout(budget.0, operation).await {
-            Ok(result) => result,
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(TierError::Protocol("the tier panicked".into())),
             Err(_) => Err(TierError::Timeout),
         };
         let took = start.elapsed();
@@ -190,7 +200,7 @@ impl L2 {
     fn tell(&self, error: Option<&TierError>) {
         match error {
             Some(error) if self.is_calm() && !self.down.swap(true, Ordering::Relaxed) => {
-                tracing::warn!(cache = &*self.cache, tier = self.name(), %error, "the cache server gives no answer; going on without it");
+                tracing::warn!(cache = &*self.cache, tier = self.name(), %error, "the cache server fails; going on without it");
             }
             None if self.down.load(Ordering::Relaxed)
                 && self.down.swap(false, Ordering::Relaxed) =>
@@ -199,7 +209,7 @@ impl L2 {
                 tracing::info!(
                     cache = &*self.cache,
                     tier = self.name(),
-                    "the cache server answers again"
+                    "the cache server works again"
                 );
             }
             _ => {}

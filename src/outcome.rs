@@ -75,7 +75,7 @@ pub struct Answer<T> {
     pub outcome: Outcome,
     /// Time since the value was loaded or set; zero for a load of this call.
     pub age: Duration,
-    /// Time until it is stale; zero if it is, or if nothing is kept.
+    /// Time until it is stale; zero if it is. What was loaded past all tiers has one, too.
     pub remaining: Duration,
 }
 
@@ -87,7 +87,6 @@ impl<T> Clone for Answer<T> {
 
 /// What became of a write or an invalidation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[must_use = "a pending invalidation does not hold on other processes yet"]
 pub enum Ack {
     /// It is final: nothing loaded before it will be stored after it, in any tier.
     Done,

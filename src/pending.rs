@@ -3,12 +3,15 @@
 //! While a key is pending this process neither reads nor fills it in L2. Before it does, and as
 //! soon as the server answers again, the delete is replayed. The queue is bounded; when it flows
 //! over, single keys are given up and the whole namespace is cleared instead, and until then L2 is
-//! not used at all.
+//! neither read nor filled.
 //!
 //! The queue lives in memory: a process that dies with it leaves the server's entries to their
 //! expiry.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use crate::{Key, sync::Mutex};
 
@@ -17,6 +20,8 @@ use crate::{Key, sync::Mutex};
 pub(crate) struct Pending {
     state: Mutex<State>,
     bound: usize,
+    /// Whether there may be something, for those who only ask.
+    any: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +31,12 @@ struct State {
     void: Option<u64>,
     count: u64,
     replaying: bool,
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.void.is_none() && self.keys.is_empty()
+    }
 }
 
 /// What stands in the way of using L2 for a key.
@@ -50,12 +61,18 @@ pub(crate) enum Task {
 
 impl Pending {
     pub(crate) fn new(bound: usize) -> Self {
-        Self { state: Mutex::default(), bound }
+        Self { state: Mutex::default(), bound, any: AtomicBool::new(false) }
+    }
+
+    /// Whether nothing is pending.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.any.load(Ordering::Acquire)
     }
 
     /// Queues a key. Says whether this overflowed the queue.
     pub(crate) fn push(&self, key: Key) -> bool {
         let mut state = self.state.lock();
+        self.any.store(true, Ordering::Release);
         state.count += 1;
         let count = state.count;
         if state.void.is_some()
@@ -71,6 +88,9 @@ impl Pending {
     }
 
     pub(crate) fn standing(&self, key: &Key) -> Standing {
+        if self.is_empty() {
+            return Standing::Clear;
+        }
         let state = self.state.lock();
         if state.void.is_some() {
             return Standing::Void;
@@ -83,6 +103,7 @@ impl Pending {
         let mut state = self.state.lock();
         if state.keys.get(key) == Some(&count) {
             state.keys.remove(key);
+            self.any.store(!state.is_empty(), Ordering::Release);
         }
     }
 
@@ -91,6 +112,7 @@ impl Pending {
         let mut state = self.state.lock();
         if state.void == Some(count) {
             state.void = None;
+            self.any.store(!state.is_empty(), Ordering::Release);
         }
     }
 
@@ -115,7 +137,7 @@ impl Pending {
     /// Claims the replay if there is something to do and nobody does it.
     pub(crate) fn claim_replay(&self) -> bool {
         let mut state = self.state.lock();
-        let idle = !state.replaying && (state.void.is_some() || !state.keys.is_empty());
+        let idle = !state.replaying && !state.is_empty();
         state.replaying |= idle;
         idle
     }
@@ -123,7 +145,7 @@ impl Pending {
     /// Ends the replay if there is nothing left to do, in one step with looking.
     pub(crate) fn finish_replay(&self) -> bool {
         let mut state = self.state.lock();
-        let empty = state.void.is_none() && state.keys.is_empty();
+        let empty = state.is_empty();
         state.replaying &= !empty;
         empty
     }

@@ -7,7 +7,7 @@ use tiered_codecs::envelope;
 use crate::{
     Error, Key, TierHealth,
     freshness::{self, Verdict},
-    read,
+    read, replay,
     stack::Stack,
 };
 
@@ -19,7 +19,6 @@ pub(crate) async fn contains(stack: &Arc<Stack>, key: &Key) -> Result<bool, Erro
     }
     let local = stack.l1.as_deref().and_then(|tier| tier.get(key.as_bytes()));
     if let Some(entry) = local
-        && entry.meta.generation == stack.fence.generation()
         && freshness::judge(&entry.meta, stack.clock.now()) == Verdict::Fresh
     {
         return Ok(entry.value.is_some());
@@ -43,15 +42,17 @@ pub(crate) async fn contains(stack: &Arc<Stack>, key: &Key) -> Result<bool, Erro
 }
 
 /// A round trip to L2.
-pub(crate) async fn ping(stack: &Stack) -> Result<(), Error> {
+pub(crate) async fn ping(stack: &Arc<Stack>) -> Result<(), Error> {
     let Some(l2) = &stack.l2 else { return Ok(()) };
     stack.require_runtime()?;
+    replay::start(stack);
     l2.ping(&mut l2.budget()).await.map_err(Error::Backend)
 }
 
 /// The state of L2.
-pub(crate) async fn l2_health(stack: &Stack) -> Option<TierHealth> {
+pub(crate) async fn l2_health(stack: &Arc<Stack>) -> Option<TierHealth> {
     let l2 = stack.l2.as_ref()?;
+    replay::start(stack);
     let start = std::time::Instant::now();
     let down = l2.ping(&mut l2.budget()).await.err();
     Some(TierHealth { name: l2.name(), down, latency: start.elapsed(), entries: None })

@@ -15,7 +15,6 @@ use tiered_tiers::{Found, LocalEntry, LocalMeta, TierError};
 
 use crate::{
     Key, Outcome,
-    fence::Ticket,
     freshness::{self, Verdict},
     l2::{Budget, L2},
     meter::{Op, OpResult, Tier},
@@ -57,7 +56,7 @@ pub(crate) type Keep = (LocalEntry, u64);
 /// The shortest way of all: a fresh value out of L1, with no options. Whatever else there is takes
 /// the long way, which looks again.
 pub(crate) fn hit<T: Send + Sync + 'static>(stack: &Stack, key: &Key) -> Option<Arc<T>> {
-    if !stack.is_enabled() {
+    if !stack.is_enabled() || key.check().is_err() {
         return None;
     }
     let LocalEntry { value, meta } = stack.peek(key, TypeId::of::<T>(), 0)?;
@@ -101,11 +100,9 @@ pub(crate) async fn settle(
     wire: &[u8],
     budget: &mut Budget,
 ) -> Result<(), TierError> {
-    let standing = stack.pending.standing(key);
-    if standing != Standing::Clear {
-        replay::start(stack);
-    }
-    match standing {
+    // Its task may have gone with its runtime.
+    replay::start(stack);
+    match stack.pending.standing(key) {
         Standing::Clear => Ok(()),
         Standing::Delete(count) => {
             l2.delete(wire, budget).await?;
@@ -119,13 +116,7 @@ pub(crate) async fn settle(
 }
 
 /// Judges what L2 returned. `asked` is when it was asked: an answer is never younger than that.
-pub(crate) fn open<T, C>(
-    walk: &Walk<C>,
-    wire: &[u8],
-    ticket: &Ticket,
-    asked: Instant,
-    found: &Found,
-) -> Remote
+pub(crate) fn open<T, C>(walk: &Walk<C>, wire: &[u8], asked: Instant, found: &Found) -> Remote
 where
     T: Send + Sync + 'static,
     C: CodecFor<T>,
@@ -169,7 +160,6 @@ where
         proven_until: proven_until(stack, asked),
         type_id: TypeId::of::<T>(),
         schema,
-        generation: ticket.generation(),
     };
     let landed = |outcome| Landed {
         value: value.clone(),

@@ -27,9 +27,9 @@ pub(crate) fn queue(stack: &Arc<Stack>, key: &Key) {
 
 /// Starts the task, if there is something to do and nobody does it.
 pub(crate) fn start(stack: &Arc<Stack>) {
-    if stack.pending.claim_replay() {
+    if !stack.pending.is_empty() && stack.pending.claim_replay() {
         let running = Running { stack: Arc::downgrade(stack), claimed: true };
-        // Outside a runtime the claim falls with the task: the next read on one starts it.
+        // Outside a runtime the claim falls with the task: the next use of L2 on one starts it.
         let _ = stack.spawn(run(running));
     }
 }

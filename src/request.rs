@@ -7,11 +7,10 @@ use tiered_codecs::CodecFor;
 use crate::{
     Ack, Answer, CacheStrategy, Error, Key, Tiered,
     load::{self, Wanted},
-    read::Local,
     stack::Landed,
     sync::Mutex,
     ttl::{self, Jitter},
-    walk::{self, Begun, Walk},
+    walk::{self, Walk},
     write,
 };
 
@@ -84,6 +83,8 @@ impl LoadContext {
 /// (`get`, `get_or_load`, `set`, …) is awaited.
 ///
 /// Calls that join a load under way get its entry: the options of the caller that leads decide.
+/// A cache with an L2 or a load timeout needs a tokio runtime with timers, as `#[tokio::main]` makes
+/// it.
 #[must_use = "a request does nothing until one of its verbs is awaited"]
 pub struct Request<'a, C> {
     cache: &'a Tiered<C>,
@@ -158,13 +159,13 @@ impl<'a, C> Request<'a, C> {
 impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
     /// Looks into L1. The walk past it is boxed by its callers, so that the future of a hit stays
     /// small: it is moved about more than it is polled.
-    fn begin<T: 'static>(&self, wanted: Wanted) -> Result<Begun, Error> {
+    fn begin<T: 'static>(&self, wanted: Wanted) -> Result<Option<Landed>, Error> {
         walk::begin::<T>(self.cache.parts().0, &self.key, &self.options, wanted)
     }
 
-    fn walk(self, wanted: Wanted, local: Local) -> Walk<C> {
+    fn walk<T: 'static>(self, wanted: Wanted) -> Walk<C> {
         let (stack, codec) = self.cache.parts();
-        Walk::new(stack, codec, self.key, self.options, wanted, local)
+        Walk::new::<T>(stack, codec, self.key, self.options, wanted)
     }
 
     /// The cached value with what is known of it, the database never asked: the strategy `Fresh`,
@@ -180,8 +181,8 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
     {
         self.options.strategy = CacheStrategy::Fresh;
         let landed = match self.begin::<T>(Wanted::Any)? {
-            Begun::Answered(landed) => landed,
-            Begun::Further(local) => Box::pin(self.walk(Wanted::Any, local).look()).await?,
+            Some(landed) => landed,
+            None => Box::pin(self.walk::<T>(Wanted::Any).look::<T>()).await?,
         };
         Ok(landed.into_answer())
     }
@@ -203,7 +204,8 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
     /// what does not exist.
     ///
     /// The loader may borrow: it runs in this future. If this future is dropped midway, a waiter
-    /// takes over with its own loader.
+    /// takes over with its own loader. A loader must not read its own key from this cache: it would
+    /// wait for itself. A future that is neither polled nor dropped keeps its waiters waiting.
     ///
     /// # Errors
     /// [`Error::Repository`] if the loader failed or panicked, [`Error::Timeout`] if it took too
@@ -218,9 +220,9 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
         C: CodecFor<T>,
     {
         let landed = match self.begin::<T>(Wanted::Any)? {
-            Begun::Answered(landed) => landed,
-            Begun::Further(local) => {
-                let walk = self.walk(Wanted::Any, local);
+            Some(landed) => landed,
+            None => {
+                let walk = self.walk::<T>(Wanted::Any);
                 Box::pin(walk.borrowed(load::boxed(loader))).await?
             }
         };
@@ -257,9 +259,9 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
         C: CodecFor<T>,
     {
         present(match self.begin::<T>(Wanted::Value)? {
-            Begun::Answered(landed) => landed,
-            Begun::Further(local) => {
-                let walk = self.walk(Wanted::Value, local);
+            Some(landed) => landed,
+            None => {
+                let walk = self.walk::<T>(Wanted::Value);
                 let loader = load::boxed(|_| async { loader().await.map(Some) });
                 Box::pin(walk.borrowed(loader)).await?
             }
@@ -281,9 +283,9 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
         C: CodecFor<T>,
     {
         let landed = match self.begin::<T>(Wanted::Any)? {
-            Begun::Answered(landed) => landed,
-            Begun::Further(local) => {
-                let walk = self.walk(Wanted::Any, local);
+            Some(landed) => landed,
+            None => {
+                let walk = self.walk::<T>(Wanted::Any);
                 Box::pin(walk.detached(load::boxed(loader))).await?
             }
         };
@@ -304,16 +306,18 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
         C: CodecFor<T>,
     {
         present(match self.begin::<T>(Wanted::Value)? {
-            Begun::Answered(landed) => landed,
-            Begun::Further(local) => {
-                let walk = self.walk(Wanted::Value, local);
+            Some(landed) => landed,
+            None => {
+                let walk = self.walk::<T>(Wanted::Value);
                 let loader = load::boxed(|_| async { loader().await.map(Some) });
                 Box::pin(walk.detached(loader)).await?
             }
         })
     }
 
-    /// Stores a value in every tier. It wins over every load and every `set` that began before it.
+    /// Stores a value in every tier. It wins over every load that began before it. Of two writes of
+    /// one key that overlap in one process nobody knows which the server executed last: the key is
+    /// then left without a value.
     ///
     /// Takes two round trips to Redis: see the fence in `RemoteTier`'s contract. Dropping the
     /// future midway leaves the key invalidated.

@@ -21,6 +21,7 @@ use crate::{
     meter::{Meter, Op, OpResult, Tier},
     outcome::Outcome,
     pending::Pending,
+    read::Keep,
     request::Lifetimes,
     sync::Mutex,
 };
@@ -94,11 +95,10 @@ impl Stack {
 
     /// Looks into L1, whatever the entry's age, and counts nothing.
     pub(crate) fn peek(&self, key: &Key, type_id: TypeId, schema: u32) -> Option<LocalEntry> {
-        self.l1.as_deref()?.get(key.as_bytes()).filter(|entry| {
-            entry.meta.type_id == type_id
-                && entry.meta.schema == schema
-                && entry.meta.generation == self.fence.generation()
-        })
+        self.l1
+            .as_deref()?
+            .get(key.as_bytes())
+            .filter(|entry| entry.meta.type_id == type_id && entry.meta.schema == schema)
     }
 
     /// Looks into L1, whatever the entry's age.
@@ -112,18 +112,40 @@ impl Stack {
     }
 
     /// Puts an entry into L1 unless its load was overtaken.
-    pub(crate) fn keep_local(&self, key: &Key, ticket: &Ticket, entry: LocalEntry, weight: u64) {
-        let Some(l1) = self.l1.as_deref() else { return };
-        let kept = ticket.admit(|| {
+    pub(crate) fn keep_local(&self, key: &Key, ticket: &Ticket, keep: Keep) {
+        let kept = ticket.admit(|| self.insert_local(key, keep));
+        self.meter.op(Tier::L1, Op::Fill, if kept { OpResult::Stored } else { OpResult::Refused });
+    }
+
+    /// Puts an entry into L1, and overtakes all loads that are under way; if it was overtaken itself,
+    /// nobody knows which is the newer, and L1 has neither. Says whether it was the newer.
+    pub(crate) fn replace_local(&self, key: &Key, ticket: &Ticket, keep: Keep) -> bool {
+        let mut held = false;
+        ticket.supersede(|holds| {
+            held = holds;
+            if holds {
+                self.insert_local(key, keep);
+            } else {
+                self.remove_local(key);
+            }
+        });
+        held
+    }
+
+    fn insert_local(&self, key: &Key, (entry, weight): Keep) {
+        if let Some(l1) = self.l1.as_deref() {
             let life = entry.meta.stale_until.saturating_duration_since(self.clock.now());
             l1.insert(key.as_bytes(), entry, weight, life);
-        });
-        self.meter.op(Tier::L1, Op::Fill, if kept { OpResult::Stored } else { OpResult::Refused });
+        }
     }
 
     /// Overtakes everything this process has under way for a key, and drops it from L1.
     pub(crate) fn drop_local(&self, key: &Key) {
-        self.fence.advance(key.fingerprint(), || self.remove_local(key));
+        self.fence.advance(key.fingerprint(), || {
+            if let Some(l1) = self.l1.as_deref() {
+                l1.remove(key.as_bytes());
+            }
+        });
         self.flights.detach(key);
     }
 

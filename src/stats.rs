@@ -33,7 +33,8 @@ pub struct Stats {
     pub decode_failures: u64,
     /// Values that could not be encoded or were too large, and so were not stored in L2.
     pub skipped_stores: u64,
-    /// Fills that came too late: overtaken by an invalidation or a write.
+    /// Stores that came too late, counted for each tier: overtaken by an invalidation or a write, or,
+    /// in L2, after their lease had ended.
     pub refused_fills: u64,
 }
 

@@ -1,10 +1,7 @@
 //! The locks of the mechanisms. The shuttle tests compile `flight.rs` and `fence.rs` against a
 //! module of the same name that hands out shuttle's.
 
-pub(crate) use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+pub(crate) use std::sync::Arc;
 
 /// A mutex that knows no poison: what it guards stays consistent at every point where a panic
 /// can happen.

@@ -5,10 +5,12 @@
 use std::{any::TypeId, sync::Arc};
 
 use tiered_codecs::CodecFor;
+use tokio::time::Instant;
 
 use crate::{
     Answer, Error, Key, Outcome,
     error::LoadAborted,
+    fence::Ticket,
     fill::{self, Filling},
     flight::{Role, Waited, Waiter},
     load::{self, Loader, Wanted},
@@ -30,6 +32,8 @@ pub(crate) struct Walk<C> {
     pub(crate) wanted: Wanted,
     /// What L1 had: nothing that could be served at once.
     local: Fallback,
+    /// Captured before L1 was looked into: a key that was overtaken since has no fallback.
+    ticket: Arc<Ticket>,
 }
 
 /// A value kept in case that all else fails.
@@ -42,30 +46,21 @@ enum Fallback {
     Unproven(Landed),
 }
 
-/// Begins a read: what L1 can answer is answered, and counted, without await or allocation.
+/// Begins a read: what L1 can answer is answered, and counted, without await or allocation. `None`
+/// sends the call past L1.
 pub(crate) fn begin<T: 'static>(
     stack: &Stack,
     key: &Key,
     options: &Options,
     wanted: Wanted,
-) -> Result<Begun, Error> {
-    key.check()?;
-    options.check()?;
-    Ok(match local::<T>(stack, key, options, wanted) {
-        Local::Fresh(landed) => {
-            stack.meter.request(landed.outcome);
-            Begun::Answered(landed)
-        }
-        local => Begun::Further(local),
-    })
-}
-
-/// Where a read goes from L1.
-pub(crate) enum Begun {
-    /// Nowhere: this is the answer.
-    Answered(Landed),
-    /// Past it.
-    Further(Local),
+) -> Result<Option<Landed>, Error> {
+    if let Err(error) = key.check().and_then(|()| options.check()) {
+        stack.meter.request(Outcome::Error);
+        return Err(error);
+    }
+    let Local::Fresh(landed) = local::<T>(stack, key, options, wanted) else { return Ok(None) };
+    stack.meter.request(landed.outcome);
+    Ok(Some(landed))
 }
 
 /// Looks into L1 as the options tell.
@@ -102,27 +97,24 @@ impl Landed {
 }
 
 impl<C: Clone + Send + Sync + 'static> Walk<C> {
-    pub(crate) fn new(
+    pub(crate) fn new<T: 'static>(
         stack: &Arc<Stack>,
         codec: &C,
         key: Key,
         options: Options,
         wanted: Wanted,
-        local: Local,
     ) -> Self {
-        Self {
-            stack: Arc::clone(stack),
-            codec: codec.clone(),
-            key,
-            plan: options.strategy.plan(),
-            options,
-            wanted,
-            local: match local {
-                Local::Stale(landed) => Fallback::Stale(landed),
-                Local::Unproven(landed) => Fallback::Unproven(landed),
-                Local::Fresh(_) | Local::Absent => Fallback::None,
-            },
-        }
+        // In this order: what is invalidated from here on is no fallback.
+        let ticket = Arc::new(stack.capture(&key));
+        let local = match read::local(stack, &key, TypeId::of::<T>(), options.schema) {
+            _ if options.skip_l1 || !options.strategy.plan().read => Fallback::None,
+            Local::Stale(landed) => Fallback::Stale(landed),
+            Local::Unproven(landed) => Fallback::Unproven(landed),
+            Local::Fresh(_) | Local::Absent => Fallback::None,
+        };
+        let plan = options.strategy.plan();
+        let (stack, codec) = (Arc::clone(stack), codec.clone());
+        Self { stack, codec, key, options, plan, wanted, local, ticket }
     }
 
     /// The cache only.
@@ -167,9 +159,10 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
             return Ok(self.miss());
         }
         self.stack.require_runtime()?;
+        let start = Instant::now();
         match self.join::<T>(Kind::Lookup).await {
             Seated::Landed(walked) => walked,
-            Seated::Lead(leader) => fill::look::<T, C>(self, leader).await,
+            Seated::Lead(leader) => fill::look::<T, C>(self, leader, start.elapsed()).await,
         }
     }
 
@@ -207,14 +200,15 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         if !self.stack.is_enabled() {
             return self.unstored(loader).await;
         }
-        if let Fallback::Stale(landed) = &self.local {
+        if let Some(landed) = self.fallback() {
             // Whoever refreshes it already, this caller does not wait.
             if let Role::Lead(leader) =
                 self.stack.flights.join(&self.key, &self.course::<T>(Kind::Load))
             {
-                self.spawn(leader, loader, Filling { read: true, behind: false })?;
+                let filling = Filling { read: true, ..Filling::default() };
+                self.spawn(leader, loader, filling)?;
             }
-            return Ok(landed.clone());
+            return Ok(landed);
         }
         match self.seat::<T>().await {
             (Seated::Landed(walked), _) => walked,
@@ -242,7 +236,8 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
 
     /// Takes a seat, and waits where somebody else walks.
     async fn seat<T: 'static>(&self) -> (Seated, Filling) {
-        let mut filling = Filling { read: self.plan.read, behind: false };
+        let start = Instant::now();
+        let mut filling = Filling { read: self.plan.read, ..Filling::default() };
         let course = self.course::<T>(Kind::Load);
         if !self.plan.join {
             return (Seated::Lead(self.stack.flights.solo(&self.key, &course)), filling);
@@ -255,7 +250,10 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
                 {
                     filling.read = false;
                 }
-                seated => return (seated, filling),
+                seated => {
+                    filling.waited = start.elapsed();
+                    return (seated, filling);
+                }
             }
         }
     }
@@ -317,8 +315,8 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
     /// What L1 has to serve when the load fails.
     pub(crate) fn fallback(&self) -> Option<Landed> {
         match &self.local {
-            Fallback::Stale(landed) => Some(landed.clone()),
-            Fallback::None | Fallback::Unproven(_) => None,
+            Fallback::Stale(landed) if self.ticket.holds() => Some(landed.clone()),
+            Fallback::None | Fallback::Stale(_) | Fallback::Unproven(_) => None,
         }
     }
 
@@ -326,7 +324,7 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
     /// entry may have been invalidated elsewhere.
     pub(crate) fn last_resort(&self, l2_failed: bool) -> Option<Landed> {
         match &self.local {
-            Fallback::Unproven(landed) if l2_failed => Some(landed.clone()),
+            Fallback::Unproven(landed) if l2_failed && self.ticket.holds() => Some(landed.clone()),
             _ => None,
         }
     }

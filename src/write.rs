@@ -29,7 +29,10 @@ pub(crate) async fn invalidate(stack: &Arc<Stack>, key: &Key) -> Result<Ack, Err
     let overwrite = Overwrite::begin(stack, key);
     let deleted = l2.delete(&key.wire(&stack.namespace), &mut l2.budget()).await;
     Ok(match deleted {
-        Ok(()) => overwrite.done(|_| stack.remove_local(key)),
+        Ok(()) => {
+            overwrite.done(|_| stack.remove_local(key));
+            Ack::Done
+        }
         Err(_) => overwrite.pending(|_| stack.remove_local(key)),
     })
 }
@@ -47,28 +50,28 @@ where
     C: CodecFor<T>,
 {
     if !stack.is_enabled() {
-        return Ok(Ack::Done);
+        // What is cached is old now; it must not be there when the cache is switched on again.
+        return invalidate(stack, key).await;
     }
     let entry = Entry::new(stack, options, Told::default(), Some(value));
     let wire = key.wire(&stack.namespace);
     let l2 = stack.l2.as_ref();
     // Before anything is changed: a value that cannot be stored loses nothing.
     let sealed = match l2 {
-        Some(_) => Some(entry.seal(stack, codec, options, &wire).map_err(Error::Serialization)?),
-        None => None,
-    };
-    let keep = |holds: bool| {
-        let l1 = stack.l1(options.skip_l1);
-        let generation = stack.fence.generation();
-        match l1 {
-            Some(l1) if holds => {
-                let (local, weight) = entry.local(stack, options, generation, sealed.as_ref());
-                l1.insert(key.as_bytes(), local, weight, entry.life());
-            }
-            _ => stack.remove_local(key),
+        Some(_) if !options.skip_l2 => {
+            Some(entry.seal(stack, codec, options, &wire).map_err(Error::Serialization)?)
         }
+        _ => None,
     };
-    let (Some(l2), Some(bytes)) = (l2, sealed.clone()) else {
+    let begun = stack.clock.now();
+    let keep = |holds: bool| match stack.l1(options.skip_l1) {
+        Some(l1) if holds => {
+            let (local, weight) = entry.local(stack, options, begun, sealed.as_ref());
+            l1.insert(key.as_bytes(), local, weight, entry.life());
+        }
+        _ => stack.remove_local(key),
+    };
+    let Some(l2) = l2 else {
         stack.fence.advance(key.fingerprint(), || keep(true));
         stack.flights.detach(key);
         return Ok(Ack::Done);
@@ -76,15 +79,17 @@ where
     stack.require_runtime()?;
     let overwrite = Overwrite::begin(stack, key);
     let mut budget = l2.budget();
-    let stored = if options.skip_l2 {
-        l2.delete(&wire, &mut budget).await
-    } else {
-        l2.set(&wire, bytes, entry.life(), &mut budget).await
+    let stored = match &sealed {
+        Some(bytes) => l2.set(&wire, bytes.clone(), entry.life(), &mut budget).await,
+        None => l2.delete(&wire, &mut budget).await,
     };
-    Ok(match stored {
-        Ok(()) => overwrite.done(keep),
-        Err(_) => overwrite.pending(keep),
-    })
+    match stored {
+        Err(_) => Ok(overwrite.pending(keep)),
+        Ok(()) if overwrite.done(keep) => Ok(Ack::Done),
+        // Another write of this key was under way in this process, and nobody knows which of the
+        // two the server executed last. Both see this, and the key ends with neither's value.
+        Ok(()) => invalidate(stack, key).await,
+    }
 }
 
 /// A key that is being overwritten. Dropped midway, by a panic or a cancelled future, it leaves
@@ -105,13 +110,13 @@ impl<'a> Overwrite<'a> {
     }
 
     /// The server has answered. `local` changes L1, and is told whether no other write of this key
-    /// was under way: of two at once nobody knows which one the server has.
-    fn done(mut self, local: impl FnOnce(bool)) -> Ack {
-        self.end(local);
+    /// was under way; so is the caller.
+    fn done(mut self, local: impl FnOnce(bool)) -> bool {
         if let Standing::Delete(count) = self.before {
             self.stack.pending.confirm(self.key, count);
         }
-        Ack::Done
+        replay::start(self.stack);
+        self.end(local)
     }
 
     /// The server has not answered.
@@ -121,10 +126,15 @@ impl<'a> Overwrite<'a> {
         Ack::Pending
     }
 
-    fn end(&mut self, local: impl FnOnce(bool)) {
+    fn end(&mut self, local: impl FnOnce(bool)) -> bool {
         self.ended = true;
-        self.ticket.supersede(local);
+        let mut held = false;
+        self.ticket.supersede(|holds| {
+            held = holds;
+            local(holds);
+        });
         self.stack.flights.detach(self.key);
+        held
     }
 }
 

@@ -13,6 +13,8 @@
 //! | `outage` | a dead or hung server hangs or fails the application |
 //! | `entities` | hooks in the wrong order, a repository that cannot be spawned |
 //! | `readme` | what the README shows does not compile or work |
+//! | `metrics` | a dashboard that shows something else than what happened |
+//! | `symptoms` | a bug that was mended comes back |
 //! | `model` | anything that a plain map would not do |
 //!
 //! Beside them: `tests/allocations.rs` (a hit allocates nothing), `tests/ui/` (what must not
@@ -49,9 +51,11 @@ mod entities;
 mod fence;
 mod flights;
 mod lifetimes;
+mod metrics;
 mod model;
 mod outage;
 mod pending;
 mod readme;
 mod reads;
 mod strategies;
+mod symptoms;

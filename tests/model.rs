@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
-use tiered::{Ack, CacheStrategy, Error, Outcome, Tiered};
+use tiered::{Ack, CacheEntity, CacheFeed, CacheStrategy, DataRepository, Error, Outcome, Tiered};
 
 use crate::support::{DbDown, Rig, SECOND, State, node, rig_with};
 
@@ -82,6 +82,19 @@ enum Op {
         node: bool,
         key: u8,
     },
+    /// Through the entity layer.
+    Execute {
+        node: bool,
+        key: u8,
+        strategy: CacheStrategy,
+    },
+    /// Looks at the tiers: ping, health, stats.
+    Look {
+        node: bool,
+    },
+    Shutdown {
+        node: bool,
+    },
     Enable {
         node: bool,
         on: bool,
@@ -113,19 +126,24 @@ fn op() -> impl Strategy<Value = Op> {
     let key = || 0..KEYS;
     let skip = || prop_oneof![6 => Just(Skip::Nothing), 1 => Just(Skip::L1), 1 => Just(Skip::L2)];
     let kind = prop_oneof![Just(Kind::Borrowed), Just(Kind::Optional), Just(Kind::Detached)];
-    let strategy = prop_oneof![
-        5 => Just(CacheStrategy::Refresh),
-        1 => Just(CacheStrategy::Fresh),
-        1 => Just(CacheStrategy::Invalidate),
-        1 => Just(CacheStrategy::Bypass),
-    ];
+    let strategy = || {
+        prop_oneof![
+            5 => Just(CacheStrategy::Refresh),
+            1 => Just(CacheStrategy::Fresh),
+            1 => Just(CacheStrategy::Invalidate),
+            1 => Just(CacheStrategy::Bypass),
+        ]
+    };
     prop_oneof![
         6 => (any::<bool>(), key(), any::<bool>()).prop_map(|(node, key, right)| Op::Get { node, key, right }),
-        10 => (any::<bool>(), key(), any::<bool>(), kind, strategy, skip())
+        10 => (any::<bool>(), key(), any::<bool>(), kind, strategy(), skip())
             .prop_map(|(node, key, right, kind, strategy, skip)| Op::Load { node, key, right, kind, strategy, skip }),
         5 => (any::<bool>(), key(), prop::bool::weighted(0.3)).prop_map(|(node, key, absent)| Op::Write { node, key, absent }),
         4 => (any::<bool>(), key(), any::<bool>(), skip()).prop_map(|(node, key, right, skip)| Op::Set { node, key, right, skip }),
         2 => (any::<bool>(), key()).prop_map(|(node, key)| Op::Contains { node, key }),
+        3 => (any::<bool>(), key(), strategy()).prop_map(|(node, key, strategy)| Op::Execute { node, key, strategy }),
+        1 => any::<bool>().prop_map(|node| Op::Look { node }),
+        1 => any::<bool>().prop_map(|node| Op::Shutdown { node }),
         1 => (any::<bool>(), prop::bool::weighted(0.8)).prop_map(|(node, on)| Op::Enable { node, on }),
         4 => (1_u16..150).prop_map(|tenths| Op::Advance { tenths }),
         2 => prop_oneof![3 => Just(State::Up), 1 => Just(State::Failing), 1 => Just(State::Hanging)].prop_map(Op::Fault),
@@ -142,6 +160,46 @@ struct Truth {
     floor: [u64; 2],
     /// Floors that come into force when the other node's L1 had to ask again.
     coming: Vec<(usize, u64, u64)>,
+}
+
+/// What the entity layer reads.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Entity {
+    id: u8,
+    version: u64,
+}
+
+impl CacheEntity for Entity {
+    type Key = u8;
+    fn cache_key(&self) -> u8 {
+        self.id
+    }
+    fn cache_prefix() -> &'static str {
+        "entity"
+    }
+}
+
+struct Repository(Result<Option<Entity>, DbDown>);
+
+impl DataRepository<Entity> for Repository {
+    type Error = DbDown;
+    async fn fetch_by_id(&self, _: &u8) -> Result<Option<Entity>, DbDown> {
+        self.0.clone()
+    }
+}
+
+struct Feeder {
+    id: u8,
+    fed: Option<Option<Entity>>,
+}
+
+impl CacheFeed<Entity> for Feeder {
+    fn entity_id(&mut self) -> u8 {
+        self.id
+    }
+    fn feed(&mut self, entity: Option<Entity>) {
+        self.fed = Some(entity);
+    }
 }
 
 struct Run {
@@ -249,25 +307,31 @@ impl Run {
                     Skip::L1 => request.skip_l1(),
                     Skip::L2 => request.skip_l2(),
                 };
-                let enabled = self.nodes[index].is_enabled();
                 let ack = if right {
                     request.set(Right::of(version)).await
                 } else {
                     request.set(Left::of(version)).await
                 };
                 let ack = ack.unwrap();
-                if enabled {
-                    self.changed(key, index, true, ack);
-                } else {
-                    // Switched off, a set does nothing: the database has changed unseen.
-                    self.truth(key).exists = true;
-                }
+                // Switched off, it only drops what is cached, which is no less an invalidation.
+                self.changed(key, index, true, ack);
             }
             Op::Contains { node, key } => match self.nodes[usize::from(node)].contains(key).await {
                 Ok(_) => {}
                 Err(Error::Backend(_)) => assert_ne!(self.state, State::Up),
                 Err(error) => panic!("{error:?}"),
             },
+            Op::Execute { node, key, strategy } => {
+                self.execute(usize::from(node), key, strategy).await
+            }
+            Op::Look { node } => {
+                let node = &self.nodes[usize::from(node)];
+                assert_eq!(node.ping().await.is_ok(), self.state == State::Up);
+                let health = node.health().await;
+                assert_eq!(health.l2.unwrap().down.is_none(), self.state == State::Up);
+                assert!((0.0..=1.0).contains(&node.stats().hit_rate()));
+            }
+            Op::Shutdown { node } => self.nodes[usize::from(node)].shutdown().await,
             Op::Enable { node, on } => self.nodes[usize::from(node)].set_enabled(on),
             Op::Advance { tenths } => {
                 self.now += u64::from(tenths);
@@ -278,6 +342,32 @@ impl Run {
                 self.rig.l2.switch(state);
             }
             Op::Database { up } => self.database_up = up,
+        }
+    }
+
+    /// A read through the entity layer, of an entity whose key is the model's.
+    async fn execute(&mut self, node: usize, key: u8, strategy: CacheStrategy) {
+        let truth = self.truth(key).clone();
+        let up = self.database_up;
+        let found = truth.exists.then_some(Entity { id: key, version: truth.version });
+        let repository = Repository(if up { Ok(found) } else { Err(DbDown) });
+        let mut feeder = Feeder { id: key, fed: None };
+        let result = self.nodes[node].execute(&mut feeder, &repository, strategy).await;
+        match result {
+            Ok(outcome) => {
+                let seen = feeder.fed.unwrap().map(|entity| entity.version);
+                // Entities have keys of their own, which no `Write` invalidates.
+                assert!(seen.is_none_or(|version| version <= truth.version));
+                if outcome == Outcome::Load {
+                    assert!(up);
+                    assert_eq!(seen, truth.exists.then_some(truth.version));
+                }
+            }
+            Err(error) => {
+                assert!(feeder.fed.is_none(), "nothing is fed after an error");
+                let backend = matches!(error, Error::Backend(_));
+                assert!(if backend { strategy == CacheStrategy::Fresh } else { !up }, "{error:?}");
+            }
         }
     }
 

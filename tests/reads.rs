@@ -161,6 +161,7 @@ async fn a_skipped_tier_is_neither_read_nor_filled() {
 async fn a_cache_that_is_switched_off_loads_writes_nothing_and_still_invalidates() {
     let rig = rig();
     let _ = rig.cache.set("kept", 1_u32).await.unwrap();
+    let _ = rig.cache.set("set", 1_u32).await.unwrap();
     let _ = rig.cache.set("dropped", 1_u32).await.unwrap();
     rig.cache.set_enabled(false);
     assert!(!rig.cache.is_enabled());
@@ -169,10 +170,11 @@ async fn a_cache_that_is_switched_off_loads_writes_nothing_and_still_invalidates
     let loaded =
         rig.cache.key("kept").load(|_| async { Ok::<_, DbDown>(Some(2_u32)) }).await.unwrap();
     assert_eq!((loaded.value.as_deref(), loaded.outcome), (Some(&2), Outcome::Load));
-    let _ = rig.cache.set("kept", 3_u32).await.unwrap();
+    assert_eq!(rig.cache.set("set", 3_u32).await.unwrap(), Ack::Done);
     assert_eq!(rig.cache.invalidate("dropped").await.unwrap(), Ack::Done);
     rig.cache.set_enabled(true);
     assert_eq!(rig.cache.get::<u32>("kept").await.unwrap().as_deref(), Some(&1));
+    assert_eq!(rig.cache.get::<u32>("set").await.unwrap(), None, "the old value is not served");
     assert_eq!(rig.cache.get::<u32>("dropped").await.unwrap(), None);
     assert!(!rig_with(|builder| builder.enabled(false)).cache.is_enabled());
 }

@@ -20,6 +20,8 @@ pub enum State {
     Hanging,
     /// Each operation takes effect, and then waits for `admit`.
     Gated,
+    /// Each operation waits for `admit`, and then takes effect.
+    Held,
 }
 
 #[derive(Clone, Debug)]
@@ -60,6 +62,10 @@ impl Switchable {
             State::Up => Ok(operation.await),
             State::Failing => Err(TierError::Unreachable("switched off".into())),
             State::Hanging => std::future::pending().await,
+            State::Held => {
+                self.gate.acquire().await.unwrap().forget();
+                Ok(operation.await)
+            }
             State::Gated => {
                 let result = operation.await;
                 self.gate.acquire().await.unwrap().forget();

@@ -30,6 +30,11 @@ impl Bound {
         }
     }
 
+    /// Whether weights count.
+    pub(crate) fn is_weight(self) -> bool {
+        matches!(self, Self::Weight(_))
+    }
+
     /// Refuses a bound that can hold nothing. `tier` is the type's name, as users write it.
     pub(crate) fn check(self, tier: &str) -> Result<(), ConfigError> {
         let (call, unit) = match self {

@@ -33,7 +33,8 @@ pub struct LocalMeta {
     pub born: Instant,
     /// Until when the value is fresh.
     pub fresh_until: Instant,
-    /// Until when a stale value may stand in for a failing load; at least `fresh_until`.
+    /// Until when the value may stand in where all else fails; it is forgotten then. Over a shared L2
+    /// that can be before `fresh_until`.
     pub stale_until: Instant,
     /// Until when L1 may serve it without asking L2.
     pub proven_until: Instant,
@@ -41,11 +42,12 @@ pub struct LocalMeta {
     pub type_id: std::any::TypeId,
     /// The schema version it was stored under.
     pub schema: u32,
-    /// The cache's generation when its load began: an older one than the cache's present is void.
-    pub generation: u64,
 }
 
 /// A bounded, synchronous store of live values.
+///
+/// The engine calls `insert` and `remove` under a lock of the key's: they must not call the cache
+/// back, and neither may the `Drop` of a value.
 ///
 /// Every operation is quick, never blocks on input or output, and is linearizable per key: a `get`
 /// that begins after `insert` or `remove` returned sees its effect (or, after an insert, nothing:
@@ -66,6 +68,11 @@ pub trait LocalTier: Send + Sync + Debug + 'static {
 
     /// Forgets everything.
     fn clear(&self);
+
+    /// Whether its bound is one of weight, so that weights matter.
+    fn is_weighted(&self) -> bool {
+        false
+    }
 
     /// About how many entries it holds.
     fn entries(&self) -> u64;

@@ -125,6 +125,10 @@ impl LocalTier for Moka {
     }
 
     /// The number of entries, after the maintenance that was due.
+    fn is_weighted(&self) -> bool {
+        self.bound.is_weight()
+    }
+
     fn entries(&self) -> u64 {
         self.cache.run_pending_tasks();
         self.cache.entry_count()

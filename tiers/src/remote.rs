@@ -40,7 +40,8 @@ pub struct Found {
     pub remaining: Option<Duration>,
 }
 
-/// A random 128-bit token that owns one lease. Never a counter: counters restart with the server.
+/// A random 128-bit token that owns one lease, from the operating system's generator: two processes
+/// must never draw the same. Never a counter: counters restart with the server.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseToken([u8; 16]);
 
@@ -48,7 +49,12 @@ impl LeaseToken {
     /// A new random token.
     #[must_use]
     pub fn random() -> Self {
-        Self(fastrand::u128(..).to_le_bytes())
+        let mut token = [0; 16];
+        if getrandom::fill(&mut token).is_err() {
+            // No such source on this platform: the next best.
+            token = fastrand::u128(..).to_le_bytes();
+        }
+        Self(token)
     }
 
     /// The token as it goes over the wire.
@@ -95,7 +101,7 @@ pub enum Fill {
 /// A shared store of bytes, the second tier.
 ///
 /// Keys are wire keys as the engine makes them: they hold no `{`, `}`, space or control byte, and
-/// are at most 64 KiB long. Every stored value has an expiry, in milliseconds.
+/// are at most 65 KiB long. Every stored value has an expiry, in milliseconds.
 ///
 /// Every operation is cancel-safe: dropping its future leaves the tier usable, and the command
 /// either takes effect or not; the contract's table says why neither can break the fence.

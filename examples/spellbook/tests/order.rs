@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use spellbook::{app::App, routes::router};
-use sqlx::Executor;
 use tiered::{
     Tiered,
     tiers::{Memory, Moka},
 };
 
-use crate::support::{Client, Gate, app, database, sqlite, until};
+use crate::support::{Client, Gate, app, locked, sqlite, until, within};
 
 /// A cache whose budget outlasts the test: it waits at the gate as long as it must.
 fn patient(gate: &Gate) -> Tiered {
@@ -114,19 +113,8 @@ async fn a_client_that_goes_away_before_the_commit_leaves_nothing_stale() {
     })
     .await;
     // The invalidation follows the commit; without it the old spell would stay for a minute.
-    crate::support::within(Duration::from_secs(5), "the change is seen", async || {
+    within(Duration::from_secs(5), "the change is seen", async || {
         (service.spell(1).await.damage() == 222).then_some(())
     })
     .await;
-}
-
-/// A connection that holds SQLite's write lock until it is dropped.
-pub(crate) async fn locked(directory: &std::path::Path) -> sqlx::SqliteConnection {
-    use spellbook::config::Database;
-    use sqlx::ConnectOptions;
-    let url = format!("sqlite:{}", directory.join("spellbook.db").display());
-    let Database::Sqlite(options) = database(&url) else { unreachable!() };
-    let mut connection = options.connect().await.unwrap();
-    connection.execute("BEGIN IMMEDIATE").await.unwrap();
-    connection
 }

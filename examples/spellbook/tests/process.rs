@@ -6,10 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tiered_tiers::testing::RedisServer;
 
-use crate::{
-    order::locked,
-    support::{Client, PATIENCE, Postgres, Program, refused, until},
-};
+use crate::support::{Client, PATIENCE, Postgres, Program, locked, refused, until};
 
 #[tokio::test]
 async fn a_restart_finds_the_cache_as_it_was() {

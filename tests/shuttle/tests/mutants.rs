@@ -21,11 +21,16 @@ fn quiet() {
     });
 }
 
-/// The first scenario that finds the fault, by its place, and the schedule.
+/// The first scenario that finds the fault, by its place, and the schedule. All scenarios get a few
+/// schedules each before one of them gets many, so that the fitting one need not come first.
 fn find(mutant: &Subject) -> Option<(usize, Catch)> {
     quiet();
-    mutant.scenarios.iter().enumerate().find_map(|(place, scenario)| {
-        hunt(*scenario, Search::Random, schedules()).err().map(|catch| (place, catch))
+    let (few, some, all) = (schedules().div_ceil(100), schedules().div_ceil(10), schedules());
+    [(0, few), (few, some), (some, all)].into_iter().find_map(|(before, until)| {
+        mutant.scenarios.iter().enumerate().find_map(|(place, scenario)| {
+            let catch = hunt(*scenario, Search::Random, until - before).err()?;
+            Some((place, Catch { schedules: before + catch.schedules, ..catch }))
+        })
     })
 }
 

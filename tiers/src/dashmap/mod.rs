@@ -260,6 +260,10 @@ impl LocalTier for DashMap {
         self.ring.purge(|key| self.stands(key));
     }
 
+    fn is_weighted(&self) -> bool {
+        self.bound.is_weight()
+    }
+
     fn entries(&self) -> u64 {
         self.count.load(Ordering::Acquire) as u64
     }
@@ -287,7 +291,6 @@ mod tests {
             proven_until: now,
             type_id: TypeId::of::<u32>(),
             schema: 0,
-            generation: 0,
         };
         LocalEntry { value: Some(Arc::new(value)), meta }
     }

@@ -40,7 +40,6 @@ fn entry(value: u64) -> LocalEntry {
         proven_until: now,
         type_id: std::any::TypeId::of::<u64>(),
         schema: 7,
-        generation: value,
     };
     LocalEntry { value: Some(std::sync::Arc::new(value)), meta }
 }

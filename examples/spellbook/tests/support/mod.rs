@@ -13,6 +13,7 @@ use spellbook::{
     config::{Config, Database},
     store::Store,
 };
+use sqlx::{ConnectOptions, Executor, SqliteConnection};
 use tiered::Tiered;
 use tokio::time::{Instant, sleep};
 
@@ -67,4 +68,13 @@ pub(crate) fn database(url: &str) -> Database {
 /// The service in this process, over a cache of the test's.
 pub(crate) fn app(cache: Tiered, store: Store) -> App {
     App::new(cache, store, PrometheusBuilder::new().build_recorder().handle())
+}
+
+/// A connection that holds SQLite's write lock until it is dropped.
+pub(crate) async fn locked(directory: &Path) -> SqliteConnection {
+    let url = format!("sqlite:{}", directory.join("spellbook.db").display());
+    let Database::Sqlite(options) = database(&url) else { unreachable!() };
+    let mut connection = options.connect().await.unwrap();
+    connection.execute("BEGIN IMMEDIATE").await.unwrap();
+    connection
 }

@@ -19,7 +19,7 @@ use super::{database, until};
 
 const PASSWORD: &str = "open-sesame";
 const MISSING: &str =
-    "PostgreSQL is not installed: apt-get install postgresql (its service need not run)";
+    "PostgreSQL is not installed: apt-get install postgresql; its service need not run";
 
 /// A server on a free loopback port, with its files in a temporary directory. Dropping it ends it
 /// and removes them.

@@ -3,8 +3,9 @@
 use std::{
     fs,
     ops::Deref,
-    path::Path,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -22,13 +23,15 @@ pub(crate) struct Program {
     client: Client,
     address: String,
     process: Child,
-    log: std::path::PathBuf,
+    log: PathBuf,
 }
 
 impl Program {
-    /// Starts the service in `directory`, which holds its database and its log, with these settings.
+    /// Starts the service with these settings in `directory`, which gets its database and its log.
     pub(crate) async fn start(directory: &Path, settings: &[(&str, &str)]) -> Self {
-        let log = directory.join(format!("spellbook-{}.log", fastname()));
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let log = directory.join(format!("spellbook-{number}.log"));
         let mut command = command(directory, settings);
         command.stdout(Stdio::piped()).stderr(fs::File::create(&log).unwrap());
         let mut process = command.spawn().unwrap();
@@ -93,8 +96,4 @@ fn command(directory: &Path, settings: &[(&str, &str)]) -> Command {
     command.env_clear().env("PORT", "0").envs(settings.iter().copied());
     command.current_dir(directory).stdin(Stdio::null()).kill_on_drop(true);
     command
-}
-
-fn fastname() -> u128 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos()
 }

@@ -1,0 +1,334 @@
+//! Bugs that were, each under its symptom.
+
+use std::{fmt, time::Duration};
+
+use tiered::{
+    Ack, CacheStrategy, Error, Jitter, Outcome, Tiered,
+    tiers::{DashMap, Memory, Moka, RemoteTier},
+};
+use tokio::sync::oneshot;
+
+use crate::support::{DbDown, SECOND, State, db_down, eventually, node, rig, rig_with};
+
+scenarios! {
+    a_stale_value_from_before_an_invalidation_is_not_served_to_a_caller_after_it,
+    a_waiter_does_not_carry_its_stale_value_over_an_invalidation,
+    a_load_under_way_does_not_outlive_a_set_on_a_switched_off_cache,
+    a_key_whose_display_fails_does_not_hit_anothers_value,
+    a_slow_load_does_not_keep_what_was_replaced_elsewhere_for_longer_than_told,
+    a_replay_that_was_shut_down_goes_on_with_the_next_traffic,
+    a_weight_bound_holds_while_the_server_is_down,
+    an_overtaken_load_leaves_no_lease_behind,
+    a_bypass_is_not_overwritten_by_an_older_read,
+    a_set_that_is_overtaken_on_its_way_to_the_server_is_not_left_there,
+    calls_that_cannot_work_are_counted,
+    a_panicking_tier_is_a_failing_one,
+    l1_does_not_stand_in_for_what_l2_says_is_gone,
+}
+
+async fn a_stale_value_from_before_an_invalidation_is_not_served_to_a_caller_after_it() {
+    let rig = rig_with(|builder| builder.stale_for(600 * SECOND));
+    let other = node(&rig.l2, &rig.clock, |builder| builder.stale_for(600 * SECOND));
+    let _ = other.set("k", 1_u32).await.unwrap();
+    rig.clock.advance(61 * SECOND);
+    rig.l2.switch(State::Gated);
+    let before = rig.l2.operations();
+    let (begun, has_begun) = oneshot::channel();
+    let (go, may_go) = oneshot::channel::<()>();
+    let cache = rig.cache.clone();
+    let first = tokio::spawn(async move {
+        let load = move |_| async move {
+            begun.send(()).unwrap();
+            may_go.await.unwrap();
+            Err::<Option<u32>, _>(DbDown)
+        };
+        cache.key("k").load_detached(load).await
+    });
+    eventually("it asks the server", || rig.l2.operations() == before + 1).await;
+    rig.l2.switch(State::Up);
+    assert_eq!(rig.cache.invalidate("k").await.unwrap(), Ack::Done);
+    rig.l2.admit(1);
+    has_begun.await.unwrap();
+    assert_eq!(first.await.unwrap().unwrap().outcome, Outcome::Stale, "it began before");
+    let cache = rig.cache.clone();
+    let late = tokio::spawn(async move {
+        cache.key("k").load(|_| async { Ok::<_, DbDown>(Some(2_u32)) }).await
+    });
+    eventually("it waits for the load behind", || rig.cache.stats().coalesced == 1).await;
+    go.send(()).unwrap();
+    let late = late.await.unwrap();
+    assert!(late.is_err(), "{late:?}");
+}
+
+async fn a_waiter_does_not_carry_its_stale_value_over_an_invalidation() {
+    let rig = rig_with(|builder| builder.stale_for(600 * SECOND).local_for(3600 * SECOND));
+    let _ = rig.cache.set("k", 1_u32).await.unwrap();
+    rig.clock.advance(61 * SECOND);
+    let (absent, is_absent) = oneshot::channel::<()>();
+    let (fail, may_fail) = oneshot::channel::<()>();
+    let (begun, has_begun) = oneshot::channel::<()>();
+    let cache = rig.cache.clone();
+    let optional = tokio::spawn(async move {
+        let load = || async {
+            is_absent.await.unwrap();
+            Ok::<Option<u32>, DbDown>(None)
+        };
+        cache.get_or_load_opt("k", load).await
+    });
+    eventually("it loads", || format!("{:?}", rig.cache).contains("flights: 1")).await;
+    let cache = rig.cache.clone();
+    let required = tokio::spawn(async move {
+        let load = || async {
+            begun.send(()).unwrap();
+            may_fail.await.unwrap();
+            Err::<u32, _>(DbDown)
+        };
+        cache.get_or_load("k", load).await
+    });
+    eventually("it waits", || rig.cache.stats().coalesced == 1).await;
+    assert_eq!(rig.cache.invalidate("k").await.unwrap(), Ack::Done);
+    absent.send(()).unwrap();
+    has_begun.await.unwrap();
+    let cache = rig.cache.clone();
+    let late = tokio::spawn(async move {
+        cache.key("k").load(|_| async { Ok::<_, DbDown>(Some(2_u32)) }).await
+    });
+    eventually("it waits", || rig.cache.stats().coalesced == 2).await;
+    fail.send(()).unwrap();
+    optional.await.unwrap().unwrap();
+    required.await.unwrap().unwrap_err();
+    late.await.unwrap().unwrap_err();
+}
+
+async fn a_load_under_way_does_not_outlive_a_set_on_a_switched_off_cache() {
+    let rig = rig();
+    let value = rig.cache.get_or_load("k", || async {
+        rig.cache.set_enabled(false);
+        assert_eq!(rig.cache.set("k", 2_u32).await.unwrap(), Ack::Done);
+        Ok::<_, DbDown>(1_u32)
+    });
+    assert_eq!(*value.await.unwrap(), 1);
+    rig.cache.set_enabled(true);
+    assert_eq!(rig.cache.get::<u32>("k").await.unwrap(), None);
+    let other = node(&rig.l2, &rig.clock, |builder| builder);
+    assert_eq!(other.get::<u32>("k").await.unwrap(), None);
+}
+
+/// Spells another key, and then says that it failed to.
+struct Half;
+
+impl fmt::Display for Half {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("user:1")?;
+        Err(fmt::Error)
+    }
+}
+
+async fn a_key_whose_display_fails_does_not_hit_anothers_value() {
+    let rig = rig();
+    let _ = rig.cache.set("user:1", 7_u32).await.unwrap();
+    assert!(matches!(rig.cache.get::<u32>(Half).await, Err(Error::InvalidKey(_))));
+    let load = || async { Ok::<_, DbDown>(1_u32) };
+    assert!(matches!(rig.cache.get_or_load(Half, load).await, Err(Error::InvalidKey(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_waited_for_another_has_no_second_budget() {
+    let rig = rig();
+    rig.l2.switch(State::Hanging);
+    let optional = rig.cache.get_or_load_opt("k", || async { Ok::<Option<u32>, DbDown>(None) });
+    let required = async {
+        tokio::task::yield_now().await;
+        let start = tokio::time::Instant::now();
+        rig.cache.get_or_load("k", || async { Ok::<_, DbDown>(5_u32) }).await.unwrap();
+        assert!(start.elapsed() <= Duration::from_millis(260), "{:?}", start.elapsed());
+    };
+    let (optional, ()) = tokio::join!(optional, required);
+    assert_eq!(optional.unwrap(), None);
+}
+
+async fn a_slow_load_does_not_keep_what_was_replaced_elsewhere_for_longer_than_told() {
+    let rig = rig();
+    let other = node(&rig.l2, &rig.clock, |builder| builder);
+    let load = || async {
+        assert_eq!(other.set("k", 2_u32).await.unwrap(), Ack::Done);
+        rig.clock.advance(9 * SECOND);
+        Ok::<_, DbDown>(1_u32)
+    };
+    assert_eq!(*rig.cache.get_or_load("k", load).await.unwrap(), 1);
+    rig.clock.advance(SECOND);
+    assert_eq!(rig.cache.get::<u32>("k").await.unwrap().as_deref(), Some(&2));
+}
+
+async fn a_replay_that_was_shut_down_goes_on_with_the_next_traffic() {
+    let rig = rig();
+    let _ = rig.cache.set("k", 1_u32).await.unwrap();
+    rig.l2.switch(State::Failing);
+    assert_eq!(rig.cache.invalidate("k").await.unwrap(), Ack::Pending);
+    rig.cache.shutdown().await;
+    rig.l2.switch(State::Up);
+    rig.cache.get::<u32>("something else").await.unwrap();
+    eventually("replayed", || format!("{:?}", rig.cache).contains("pending: 0")).await;
+    let other = node(&rig.l2, &rig.clock, |builder| builder);
+    assert_eq!(other.get::<u32>("k").await.unwrap(), None);
+}
+
+async fn a_weight_bound_holds_while_the_server_is_down() {
+    let rig = rig();
+    for state in [State::Up, State::Failing] {
+        rig.l2.switch(state);
+        let cache = Tiered::new(DashMap::weighted(100_000), rig.l2.clone()).build().unwrap();
+        for key in 0..100 {
+            let load = || async { Ok::<_, DbDown>("x".repeat(10_000)) };
+            cache.get_or_load(key, load).await.unwrap();
+        }
+        let entries = cache.health().await.l1.unwrap().entries.unwrap();
+        assert!((1..=9).contains(&entries), "{state:?}: {entries} entries of 10 kB in 100 kB");
+    }
+}
+
+async fn an_overtaken_load_leaves_no_lease_behind() {
+    let rig = rig();
+    rig.l2.switch(State::Gated);
+    let before = rig.l2.operations();
+    let cache = rig.cache.clone();
+    let load =
+        tokio::spawn(
+            async move { cache.get_or_load("k", || async { Ok::<_, DbDown>(1_u32) }).await },
+        );
+    eventually("it asks the server", || rig.l2.operations() == before + 1).await;
+    rig.l2.switch(State::Up);
+    assert_eq!(rig.cache.invalidate("k").await.unwrap(), Ack::Done);
+    rig.l2.admit(1);
+    load.await.unwrap().unwrap();
+    // It loaded after the invalidation, so what it found is good, and stored.
+    let other = node(&rig.l2, &rig.clock, |builder| builder);
+    assert_eq!(other.get::<u32>("k").await.unwrap().as_deref(), Some(&1));
+}
+
+async fn a_bypass_is_not_overwritten_by_an_older_read() {
+    let rig = rig();
+    let other = node(&rig.l2, &rig.clock, |builder| builder);
+    let _ = other.set("k", 1_u32).await.unwrap();
+    rig.l2.switch(State::Gated);
+    let before = rig.l2.operations();
+    let cache = rig.cache.clone();
+    let read = tokio::spawn(async move { cache.get::<u32>("k").await });
+    eventually("it asks the server", || rig.l2.operations() == before + 1).await;
+    rig.l2.switch(State::Up);
+    let bypass = rig.cache.key("k").strategy(CacheStrategy::Bypass);
+    bypass.get_or_load(|| async { Ok::<_, DbDown>(2_u32) }).await.unwrap();
+    rig.l2.admit(1);
+    read.await.unwrap().unwrap();
+    assert_eq!(rig.cache.get::<u32>("k").await.unwrap().as_deref(), Some(&2));
+}
+
+async fn a_set_that_is_overtaken_on_its_way_to_the_server_is_not_left_there() {
+    let rig = rig();
+    rig.l2.switch(State::Held);
+    let before = rig.l2.operations();
+    let cache = rig.cache.clone();
+    let set = tokio::spawn(async move { cache.set("k", 1_u32).await });
+    eventually("it is on its way", || rig.l2.operations() == before + 1).await;
+    rig.l2.switch(State::Up);
+    assert_eq!(rig.cache.invalidate("k").await.unwrap(), Ack::Done);
+    rig.l2.admit(1);
+    assert_eq!(set.await.unwrap().unwrap(), Ack::Done);
+    assert_eq!(rig.cache.get::<u32>("k").await.unwrap(), None);
+    let other = node(&rig.l2, &rig.clock, |builder| builder);
+    assert_eq!(other.get::<u32>("k").await.unwrap(), None);
+}
+
+async fn calls_that_cannot_work_are_counted() {
+    let rig = rig();
+    rig.cache.get::<u32>(Half).await.unwrap_err();
+    let request = rig.cache.key("k").fresh_for(Duration::ZERO);
+    request.get_or_load(|| async { Ok::<_, DbDown>(1_u32) }).await.unwrap_err();
+    assert_eq!(rig.cache.stats().error, 2);
+}
+
+/// A tier of somebody else's making.
+#[derive(Debug)]
+struct Panicking;
+
+#[async_trait::async_trait]
+impl RemoteTier for Panicking {
+    fn name(&self) -> &'static str {
+        "panicking"
+    }
+    async fn get(
+        &self,
+        _: &[u8],
+    ) -> Result<Option<tiered::tiers::Found>, tiered::tiers::TierError> {
+        panic!("get")
+    }
+    async fn lease(
+        &self,
+        _: &[u8],
+        _: tiered::tiers::LeaseToken,
+        _: Duration,
+        _: tiered::tiers::Claim,
+    ) -> Result<tiered::tiers::Lease, tiered::tiers::TierError> {
+        panic!("lease")
+    }
+    async fn fill(
+        &self,
+        _: &[u8],
+        _: tiered::tiers::LeaseToken,
+        _: bytes::Bytes,
+        _: Duration,
+    ) -> Result<tiered::tiers::Fill, tiered::tiers::TierError> {
+        panic!("fill")
+    }
+    async fn release(
+        &self,
+        _: &[u8],
+        _: tiered::tiers::LeaseToken,
+    ) -> Result<(), tiered::tiers::TierError> {
+        panic!("release")
+    }
+    async fn set(
+        &self,
+        _: &[u8],
+        _: bytes::Bytes,
+        _: Duration,
+    ) -> Result<(), tiered::tiers::TierError> {
+        panic!("set")
+    }
+    async fn delete(&self, _: &[u8]) -> Result<(), tiered::tiers::TierError> {
+        panic!("delete")
+    }
+    async fn clear(&self, _: &[u8]) -> Result<(), tiered::tiers::TierError> {
+        panic!("clear")
+    }
+    async fn ping(&self) -> Result<(), tiered::tiers::TierError> {
+        panic!("ping")
+    }
+}
+
+async fn a_panicking_tier_is_a_failing_one() {
+    let cache = Tiered::new(Moka::new(10), Panicking).build().unwrap();
+    let load = || async { Ok::<_, DbDown>(1_u32) };
+    assert_eq!(*cache.get_or_load("a", load).await.unwrap(), 1);
+    assert_eq!(*cache.key("b").detached(load).await.unwrap(), 1);
+    assert_eq!(cache.set("k", 1_u32).await.unwrap(), Ack::Pending);
+    assert!(matches!(cache.ping().await, Err(Error::Backend(_))));
+}
+
+async fn l1_does_not_stand_in_for_what_l2_says_is_gone() {
+    let rig = rig();
+    let other = node(&rig.l2, &rig.clock, |builder| builder);
+    let _ = rig.cache.set("k", 1_u32).await.unwrap();
+    assert_eq!(other.invalidate("k").await.unwrap(), Ack::Done);
+    rig.clock.advance(11 * SECOND);
+    rig.cache.get_or_load::<u32, _, _, _>("k", db_down).await.unwrap_err();
+}
+
+#[test]
+fn shutdown_outside_a_runtime_does_not_panic() {
+    use futures_util::FutureExt;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let cache = Tiered::new(Moka::new(10), Memory::new()).jitter(Jitter::none()).build().unwrap();
+    runtime.block_on(cache.key("k").detached(|| async { Ok::<_, DbDown>(1_u32) })).unwrap();
+    assert!(cache.shutdown().now_or_never().is_some());
+}
