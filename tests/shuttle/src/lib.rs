@@ -1,7 +1,7 @@
 //! Randomized schedules over the shipped `flight.rs` and `fence.rs`.
 //!
 //! The build script copies the two files out of the cache's own `src`, takes off their module head,
-//! and each copy is included in a module here. They say `use crate::sync::…`, which is [`sync`] in
+//! and each copy is included in a module here. They say `use crate::sync::…`, which is `sync` in
 //! this crate: shuttle's locks. So what is tested is what ships, to the letter, and nothing in the
 //! cache has to be public or conditional for it. A feature of the cache that swaps its locks would
 //! do as well, but would put test code in the crate that everybody builds.
