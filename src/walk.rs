@@ -171,14 +171,10 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
-        if !self.plan.load {
-            return self.looking::<T>().await;
-        }
-        if let Some(walked) = self.prepare().await {
-            return walked;
-        }
-        if !self.stack.is_enabled() {
-            return self.unstored(loader).await;
+        match self.outset::<T>().await {
+            Outset::Ended(walked) => return walked,
+            Outset::SwitchedOff => return self.unstored(loader).await,
+            Outset::Load => {}
         }
         match self.seat::<T>().await {
             (Seated::Landed(walked), _) => walked,
@@ -191,14 +187,10 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
-        if !self.plan.load {
-            return self.looking::<T>().await;
-        }
-        if let Some(walked) = self.prepare().await {
-            return walked;
-        }
-        if !self.stack.is_enabled() {
-            return self.unstored(loader).await;
+        match self.outset::<T>().await {
+            Outset::Ended(walked) => return walked,
+            Outset::SwitchedOff => return self.unstored(loader).await,
+            Outset::Load => {}
         }
         if let Some(landed) = self.fallback() {
             // Whoever refreshes it already, this caller does not wait.
@@ -220,18 +212,26 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         }
     }
 
-    /// What precedes a load: the deadlines' runtime, and the drop that `Invalidate` begins with.
-    async fn prepare(&self) -> Option<Walked> {
+    /// What precedes a load: the strategy's word, the deadlines' runtime, and the drop that
+    /// `Invalidate` begins with.
+    async fn outset<T>(&self) -> Outset
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        if !self.plan.load {
+            return Outset::Ended(self.looking::<T>().await);
+        }
         if let Err(error) = self.stack.require_runtime() {
-            return Some(Err(error));
+            return Outset::Ended(Err(error));
         }
         if self.plan.drop_first {
             // Pending is fine here: what is loaded now is not stored in L2 before the delete.
             if let Err(error) = write::invalidate(&self.stack, &self.key).await {
-                return Some(Err(error));
+                return Outset::Ended(Err(error));
             }
         }
-        None
+        if self.stack.is_enabled() { Outset::Load } else { Outset::SwitchedOff }
     }
 
     /// Takes a seat, and waits where somebody else walks.
@@ -343,6 +343,16 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         self.stack.meter.request(outcome);
         walked
     }
+}
+
+/// How a call with a loader begins.
+enum Outset {
+    /// It ended before it could load.
+    Ended(Walked),
+    /// The cache is switched off: it loads, and that is all.
+    SwitchedOff,
+    /// It takes a seat.
+    Load,
 }
 
 enum Seated {

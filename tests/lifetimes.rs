@@ -1,11 +1,13 @@
 //! How long entries live: freshness, staleness, jitter, L1's share of it.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tiered::{
     Error, Jitter, Outcome, Tiered,
     tiers::{Clock, DashMap, Memory, Moka},
 };
+
+use tokio::sync::Semaphore;
 
 use crate::support::{DbDown, SECOND, State, db_down, eventually, node, rig, rig_with};
 
@@ -103,13 +105,16 @@ async fn many_stale_readers_start_one_refresh() {
     let rig = rig_with(|builder| builder.stale_for(600 * SECOND).local_for(3600 * SECOND));
     let _ = rig.cache.set("k", 1_u32).await.unwrap();
     rig.clock.advance(61 * SECOND);
+    let gate = Arc::new(Semaphore::new(0));
     for _ in 0..100 {
-        let stale = rig.cache.key("k").load_detached(|_| async {
-            tokio::time::sleep(SECOND / 20).await;
+        let gate = Arc::clone(&gate);
+        let stale = rig.cache.key("k").load_detached(move |_| async move {
+            gate.acquire().await.unwrap().forget();
             Ok::<_, DbDown>(Some(2_u32))
         });
         assert_eq!(stale.await.unwrap().outcome, Outcome::Stale);
     }
+    gate.add_permits(100);
     rig.cache.shutdown().await;
     assert_eq!(rig.cache.stats().loads, 1);
 }
