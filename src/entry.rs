@@ -60,6 +60,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
             outcome: Outcome::Load,
             born: self.now,
             fresh_until: self.now + self.fresh_for,
+            usable_until: self.now + self.life(),
             seen: self.now,
         }
     }
@@ -88,6 +89,8 @@ impl<T: Send + Sync + 'static> Entry<T> {
         };
         let weight = self.weight.unwrap_or_else(|| match sealed {
             Some(bytes) => bytes.len() as u64,
+            // It cannot be weighed, and a bound of weight must hold: heavier than any.
+            None if stack.l2.is_some() && stack.is_l1_weighted() => u64::MAX,
             None => size_of::<T>() as u64,
         });
         (LocalEntry { value: self.erased(), meta }, weight)

@@ -22,6 +22,7 @@ use crate::{
     load::{self, Loader, Wanted},
     meter::{Op, OpResult, Tier},
     read::{self, Local, Remote},
+    replay,
     request::LoadContext,
     stack::{Landed, Leader, Walked},
     walk::{self, Walk},
@@ -46,6 +47,8 @@ struct Session<'a> {
     /// The bytes that were judged already.
     seen: Option<Bytes>,
     failure: Option<TierError>,
+    /// L2 has said what it has: what it has not may have been invalidated.
+    answered: bool,
     /// A newer version of this program owns the entry.
     newer: bool,
 }
@@ -134,11 +137,15 @@ where
     let loaded = load::run(loader, context.clone(), stack.load_timeout, &stack.meter).await;
     match loaded {
         Err(error) => {
-            let l2_failed = session.as_ref().is_some_and(|session| session.failure.is_some());
+            let l2_failed = session
+                .as_ref()
+                .is_some_and(|session| session.failure.is_some() && !session.answered);
+            let now = stack.clock.now();
             let walked = fallback
                 .filter(|_| ticket.holds())
                 .or_else(|| walk.fallback())
                 .or_else(|| walk.last_resort(l2_failed))
+                .filter(|landed| now < landed.usable_until)
                 .ok_or(error);
             leader.land(walked.clone());
             if let (Some(session), Some(token)) = (&mut session, token) {
@@ -182,6 +189,7 @@ fn session<C>(walk: &Walk<C>, waited: Duration) -> Option<Session<'_>> {
         budget: l2.budget_after(waited),
         seen: None,
         failure: None,
+        answered: false,
         newer: false,
     })
 }
@@ -198,10 +206,11 @@ where
     T: Send + Sync + 'static,
     C: CodecFor<T>,
 {
-    if let Local::Fresh(landed) =
-        walk::local::<T>(&walk.stack, &walk.key, &walk.options, walk.wanted)
-    {
-        return Look::Found(landed);
+    match walk::local_again::<T>(&walk.stack, &walk.key, &walk.options) {
+        Local::Fresh(landed) if walk.wanted == Wanted::Any || landed.value.is_some() => {
+            return Look::Found(landed);
+        }
+        _ => {}
     }
     let Some(session) = session else { return Look::Absent };
     let stack = &walk.stack;
@@ -212,7 +221,9 @@ where
         return Look::Absent;
     }
     let asked = stack.clock.now();
-    match session.l2.get(&session.wire, &mut session.budget).await {
+    let got = session.l2.get(&session.wire, &mut session.budget).await;
+    session.answered = got.is_ok();
+    match got {
         Ok(Some(found)) => judge::<T, C>(walk, ticket, session, asked, found, true),
         Ok(None) => Look::Absent,
         Err(error) => {
@@ -327,18 +338,23 @@ async fn store<C>(
     life: Duration,
 ) {
     let meter = &walk.stack.meter;
-    let Some(bytes) = sealed else {
-        meter.op(Tier::L2, Op::Fill, OpResult::Skipped);
+    let holds = ticket.holds();
+    match sealed {
+        // An invalidation that could not reach the server left the lease standing there: not then.
+        Some(bytes) if holds => {
+            // Refused or failed: counted, and no concern of the caller.
+            let _ = session.l2.fill(&session.wire, token, bytes, life, &mut session.budget).await;
+            return;
+        }
+        Some(_) => meter.op(Tier::L2, Op::Fill, OpResult::Refused),
+        None => meter.op(Tier::L2, Op::Fill, OpResult::Skipped),
+    }
+    if walk.plan.join {
         session.l2.release(&session.wire, token, &mut session.budget).await;
-        return;
-    };
-    // An invalidation that could not reach the server left the lease standing there.
-    if ticket.holds() {
-        // Refused or failed: counted, and no concern of the caller.
-        let _ = session.l2.fill(&session.wire, token, bytes, life, &mut session.budget).await;
-    } else {
-        meter.op(Tier::L2, Op::Fill, OpResult::Refused);
-        session.l2.release(&session.wire, token, &mut session.budget).await;
+    } else if session.l2.delete(&session.wire, &mut session.budget).await.is_err() {
+        // The database was asked because the cache was not to be trusted: what the server has is
+        // older than what this call has seen.
+        replay::queue(&walk.stack, &walk.key);
     }
 }
 

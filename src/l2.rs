@@ -77,9 +77,11 @@ impl L2 {
         Budget(self.budget)
     }
 
-    /// What is left of a budget to one who has waited for others already.
+    /// The budget of one who has waited for others. While the server fails they have waited for it
+    /// too, and that comes off.
     pub(crate) fn budget_after(&self, waited: Duration) -> Budget {
-        Budget(self.budget.saturating_sub(waited))
+        let is_down = self.down.load(Ordering::Relaxed);
+        Budget(if is_down { self.budget.saturating_sub(waited) } else { self.budget })
     }
 
     /// How long the end of a cache waits for what is under way.
@@ -94,7 +96,7 @@ impl L2 {
     ) -> Result<Option<Found>, TierError> {
         let seen =
             |found: &Option<Found>| if found.is_some() { OpResult::Hit } else { OpResult::Miss };
-        self.run(Op::Get, budget, self.tier.get(key), seen).await
+        self.run(Op::Get, budget, async { self.tier.get(key).await }, seen).await
     }
 
     pub(crate) async fn lease(
@@ -108,7 +110,13 @@ impl L2 {
             Lease::Granted(_) => OpResult::Granted,
             Lease::Held(_) => OpResult::Held,
         };
-        self.run(Op::Lease, budget, self.tier.lease(key, token, self.lease_for, claim), seen).await
+        self.run(
+            Op::Lease,
+            budget,
+            async { self.tier.lease(key, token, self.lease_for, claim).await },
+            seen,
+        )
+        .await
     }
 
     pub(crate) async fn fill(
@@ -123,13 +131,17 @@ impl L2 {
             Fill::Stored => OpResult::Stored,
             Fill::Refused => OpResult::Refused,
         };
-        self.run(Op::Fill, budget, self.tier.fill(key, token, bytes, life), seen).await
+        self.run(Op::Fill, budget, async { self.tier.fill(key, token, bytes, life).await }, seen)
+            .await
     }
 
     pub(crate) async fn release(&self, key: &[u8], token: LeaseToken, budget: &mut Budget) {
         // A lease that cannot be given up ends by itself.
-        let _ =
-            self.run(Op::Release, budget, self.tier.release(key, token), |()| OpResult::Ok).await;
+        let _ = self
+            .run(Op::Release, budget, async { self.tier.release(key, token).await }, |()| {
+                OpResult::Ok
+            })
+            .await;
     }
 
     pub(crate) async fn set(
@@ -139,21 +151,25 @@ impl L2 {
         life: Duration,
         budget: &mut Budget,
     ) -> Result<(), TierError> {
-        self.run(Op::Set, budget, self.tier.set(key, bytes, life), |()| OpResult::Ok).await
+        self.run(Op::Set, budget, async { self.tier.set(key, bytes, life).await }, |()| {
+            OpResult::Ok
+        })
+        .await
     }
 
     pub(crate) async fn delete(&self, key: &[u8], budget: &mut Budget) -> Result<(), TierError> {
-        self.run(Op::Delete, budget, self.tier.delete(key), |()| OpResult::Ok).await
+        self.run(Op::Delete, budget, async { self.tier.delete(key).await }, |()| OpResult::Ok).await
     }
 
     pub(crate) async fn ping(&self, budget: &mut Budget) -> Result<(), TierError> {
-        self.run(Op::Ping, budget, self.tier.ping(), |()| OpResult::Ok).await
+        self.run(Op::Ping, budget, async { self.tier.ping().await }, |()| OpResult::Ok).await
     }
 
     /// Clears a prefix. Takes as long as it takes: the tier bounds each of its steps.
     pub(crate) async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
         let mut budget = Budget(Duration::from_secs(600));
-        self.run(Op::Clear, &mut budget, self.tier.clear(prefix), |()| OpResult::Ok).await
+        self.run(Op::Clear, &mut budget, async { self.tier.clear(prefix).await }, |()| OpResult::Ok)
+            .await
     }
 
     async fn run<R>(

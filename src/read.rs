@@ -71,7 +71,15 @@ pub(crate) fn hit<T: Send + Sync + 'static>(stack: &Stack, key: &Key) -> Option<
 
 /// Looks into L1. No await, no allocation, no lock of ours.
 pub(crate) fn local(stack: &Stack, key: &Key, type_id: TypeId, schema: u32) -> Local {
-    let Some(entry) = stack.local(key, type_id, schema) else { return Local::Absent };
+    stack.local(key, type_id, schema).map_or(Local::Absent, |entry| judge(stack, entry))
+}
+
+/// Looks into L1 again in the same read: the first look was the one that counts.
+pub(crate) fn local_again(stack: &Stack, key: &Key, type_id: TypeId, schema: u32) -> Local {
+    stack.peek(key, type_id, schema).map_or(Local::Absent, |entry| judge(stack, entry))
+}
+
+fn judge(stack: &Stack, entry: LocalEntry) -> Local {
     let LocalEntry { value, meta } = entry;
     let seen = stack.clock.now();
     let negative = value.is_none();
@@ -80,6 +88,7 @@ pub(crate) fn local(stack: &Stack, key: &Key, type_id: TypeId, schema: u32) -> L
         outcome: if negative { Outcome::Negative } else { outcome },
         born: meta.born,
         fresh_until: meta.fresh_until,
+        usable_until: meta.stale_until,
         seen,
     };
     match freshness::judge(&meta, seen) {
@@ -166,6 +175,7 @@ where
         outcome: if negative { Outcome::Negative } else { outcome },
         born: meta.born,
         fresh_until: meta.fresh_until,
+        usable_until: asked + ages.usable,
         seen: asked,
     };
     let keep = (LocalEntry { value: value.clone(), meta }, found.bytes.len() as u64);

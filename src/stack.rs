@@ -50,6 +50,8 @@ pub(crate) struct Landed {
     pub(crate) outcome: Outcome,
     pub(crate) born: Instant,
     pub(crate) fresh_until: Instant,
+    /// Until when it may stand in for a failing load.
+    pub(crate) usable_until: Instant,
     /// When it was judged: its age and remaining time are told as of then.
     pub(crate) seen: Instant,
 }
@@ -91,6 +93,11 @@ impl Stack {
     /// The tier if it is there, and the call may use it.
     pub(crate) fn l1(&self, skip: bool) -> Option<&dyn LocalTier> {
         if skip { None } else { self.l1.as_deref() }
+    }
+
+    /// Whether weights count in L1.
+    pub(crate) fn is_l1_weighted(&self) -> bool {
+        self.l1.as_deref().is_some_and(LocalTier::is_weighted)
     }
 
     /// Looks into L1, whatever the entry's age, and counts nothing.

@@ -2,7 +2,7 @@
 //!
 //! The steps themselves are in `read` and `fill`; this file seats the callers in flights.
 
-use std::{any::TypeId, sync::Arc};
+use std::{any::TypeId, sync::Arc, time::Duration};
 
 use tiered_codecs::CodecFor;
 use tokio::time::Instant;
@@ -63,6 +63,14 @@ pub(crate) fn begin<T: 'static>(
     Ok(Some(landed))
 }
 
+/// Looks into L1 again, as the options tell: somebody may have landed since.
+pub(crate) fn local_again<T: 'static>(stack: &Stack, key: &Key, options: &Options) -> Local {
+    if options.skip_l1 || !options.strategy.plan().read || !stack.is_enabled() {
+        return Local::Absent;
+    }
+    read::local_again(stack, key, TypeId::of::<T>(), options.schema)
+}
+
 /// Looks into L1 as the options tell.
 pub(crate) fn local<T: 'static>(
     stack: &Stack,
@@ -106,8 +114,7 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
     ) -> Self {
         // In this order: what is invalidated from here on is no fallback.
         let ticket = Arc::new(stack.capture(&key));
-        let local = match read::local(stack, &key, TypeId::of::<T>(), options.schema) {
-            _ if options.skip_l1 || !options.strategy.plan().read => Fallback::None,
+        let local = match local_again::<T>(stack, &key, &options) {
             Local::Stale(landed) => Fallback::Stale(landed),
             Local::Unproven(landed) => Fallback::Unproven(landed),
             Local::Fresh(_) | Local::Absent => Fallback::None,
@@ -171,12 +178,12 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
-        match self.outset::<T>().await {
+        let spent = match self.outset::<T>().await {
             Outset::Ended(walked) => return walked,
             Outset::SwitchedOff => return self.unstored(loader).await,
-            Outset::Load => {}
-        }
-        match self.seat::<T>().await {
+            Outset::Load(spent) => spent,
+        };
+        match self.seat::<T>(spent).await {
             (Seated::Landed(walked), _) => walked,
             (Seated::Lead(leader), filling) => fill::run(self, leader, loader, filling).await,
         }
@@ -187,11 +194,11 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
-        match self.outset::<T>().await {
+        let spent = match self.outset::<T>().await {
             Outset::Ended(walked) => return walked,
             Outset::SwitchedOff => return self.unstored(loader).await,
-            Outset::Load => {}
-        }
+            Outset::Load(spent) => spent,
+        };
         if let Some(landed) = self.fallback() {
             // Whoever refreshes it already, this caller does not wait.
             if let Role::Lead(leader) =
@@ -202,7 +209,7 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
             }
             return Ok(landed);
         }
-        match self.seat::<T>().await {
+        match self.seat::<T>(spent).await {
             (Seated::Landed(walked), _) => walked,
             (Seated::Lead(leader), filling) => {
                 let waiter = leader.waiter();
@@ -225,19 +232,20 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         if let Err(error) = self.stack.require_runtime() {
             return Outset::Ended(Err(error));
         }
+        let start = Instant::now();
         if self.plan.drop_first {
             // Pending is fine here: what is loaded now is not stored in L2 before the delete.
             if let Err(error) = write::invalidate(&self.stack, &self.key).await {
                 return Outset::Ended(Err(error));
             }
         }
-        if self.stack.is_enabled() { Outset::Load } else { Outset::SwitchedOff }
+        if self.stack.is_enabled() { Outset::Load(start.elapsed()) } else { Outset::SwitchedOff }
     }
 
     /// Takes a seat, and waits where somebody else walks.
-    async fn seat<T: 'static>(&self) -> (Seated, Filling) {
+    async fn seat<T: 'static>(&self, spent: Duration) -> (Seated, Filling) {
         let start = Instant::now();
-        let mut filling = Filling { read: self.plan.read, ..Filling::default() };
+        let mut filling = Filling { read: self.plan.read, waited: spent, ..Filling::default() };
         let course = self.course::<T>(Kind::Load);
         if !self.plan.join {
             return (Seated::Lead(self.stack.flights.solo(&self.key, &course)), filling);
@@ -248,10 +256,10 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
                 Seated::Landed(Ok(landed))
                     if self.wanted == Wanted::Value && landed.value.is_none() =>
                 {
-                    filling.read = false;
+                    continue;
                 }
                 seated => {
-                    filling.waited = start.elapsed();
+                    filling.waited = spent + start.elapsed();
                     return (seated, filling);
                 }
             }
@@ -309,7 +317,14 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
             load::run(loader, LoadContext::default(), stack.load_timeout, &stack.meter).await?;
         let now = stack.clock.now();
         let value = value.map(|value| Arc::new(value) as _);
-        Ok(Landed { value, outcome: Outcome::Load, born: now, fresh_until: now, seen: now })
+        Ok(Landed {
+            value,
+            outcome: Outcome::Load,
+            born: now,
+            fresh_until: now,
+            usable_until: now,
+            seen: now,
+        })
     }
 
     /// What L1 has to serve when the load fails.
@@ -331,7 +346,14 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
 
     pub(crate) fn miss(&self) -> Landed {
         let now = self.stack.clock.now();
-        Landed { value: None, outcome: Outcome::Miss, born: now, fresh_until: now, seen: now }
+        Landed {
+            value: None,
+            outcome: Outcome::Miss,
+            born: now,
+            fresh_until: now,
+            usable_until: now,
+            seen: now,
+        }
     }
 
     fn course<T: 'static>(&self, kind: Kind) -> Course {
@@ -351,8 +373,8 @@ enum Outset {
     Ended(Walked),
     /// The cache is switched off: it loads, and that is all.
     SwitchedOff,
-    /// It takes a seat.
-    Load,
+    /// It takes a seat, having spent so long on dropping the entry.
+    Load(Duration),
 }
 
 enum Seated {

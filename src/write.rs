@@ -61,6 +61,10 @@ where
         Some(_) if !options.skip_l2 => {
             Some(entry.seal(stack, codec, options, &wire).map_err(Error::Serialization)?)
         }
+        // For its weight.
+        Some(_) if stack.is_l1_weighted() && entry.needs_weighing() => {
+            entry.seal(stack, codec, options, &wire).ok()
+        }
         _ => None,
     };
     let begun = stack.clock.now();
@@ -80,8 +84,10 @@ where
     let overwrite = Overwrite::begin(stack, key);
     let mut budget = l2.budget();
     let stored = match &sealed {
-        Some(bytes) => l2.set(&wire, bytes.clone(), entry.life(), &mut budget).await,
-        None => l2.delete(&wire, &mut budget).await,
+        Some(bytes) if !options.skip_l2 => {
+            l2.set(&wire, bytes.clone(), entry.life(), &mut budget).await
+        }
+        _ => l2.delete(&wire, &mut budget).await,
     };
     match stored {
         Err(_) => Ok(overwrite.pending(keep)),

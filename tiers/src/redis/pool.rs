@@ -2,12 +2,14 @@
 //!
 //! Each slot has its dial: a future behind a mutex, so that a thousand first users make one dial. The
 //! one who holds the turn drives it; dropped, it leaves the dial where it is, and the next one goes
-//! on with it. So a server that takes longer to reach than any caller waits is reached all the same.
+//! on with it. So a server that takes longer to reach than any caller waits is reached all the same, as
+//! long as callers keep coming.
 //! Rejected: dialling in a task of our own; this crate spawns nothing but connections.
 
 use std::{
     fmt,
     future::Future,
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -16,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -108,8 +111,13 @@ impl Pool {
             if let Some(error) = self.recent_failure() {
                 return Err(error);
             }
-            let dial = turn.get_or_insert_with(|| dial(options.clone()));
-            let ended = dial.as_mut().await;
+            let resumed = turn.is_some();
+            let mut ended = turn.get_or_insert_with(|| dial(options.clone())).as_mut().await;
+            if resumed && matches!(ended, Err(TierError::Timeout)) {
+                // Its time ran out while nobody drove it, which says nothing of the server.
+                *turn = None;
+                ended = turn.get_or_insert_with(|| dial(options.clone())).as_mut().await;
+            }
             *turn = None;
             match ended {
                 Ok(connection) => {
@@ -146,11 +154,16 @@ impl Pool {
     }
 }
 
-/// Dials, within `connect_timeout`.
+/// Dials, within `connect_timeout`. A panic (name resolution wants a thread, and there may be none) is
+/// a failed dial: the future stays in its slot, and must not be polled after it.
 fn dial(options: Options) -> Dial {
     Box::pin(async move {
-        let dialled = timeout(options.connect_timeout, Connection::dial(&options)).await;
-        dialled.unwrap_or(Err(TierError::Timeout))
+        let dialling = AssertUnwindSafe(Connection::dial(&options)).catch_unwind();
+        match timeout(options.connect_timeout, dialling).await {
+            Ok(Ok(dialled)) => dialled,
+            Ok(Err(_)) => Err(TierError::Unreachable("the dial panicked".into())),
+            Err(_) => Err(TierError::Timeout),
+        }
     })
 }
 
