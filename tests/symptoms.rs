@@ -1,14 +1,25 @@
 //! Bugs that were, each under its symptom.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
 
 use tiered::{
     Ack, CacheStrategy, Error, Jitter, Outcome, Tiered,
-    tiers::{DashMap, Memory, Moka, RemoteTier},
+    tiers::{
+        Claim, Clock, DashMap, Fill, Found, Lease, LeaseToken, Memory, Moka, RemoteTier, TierError,
+    },
 };
 use tokio::sync::oneshot;
 
-use crate::support::{DbDown, SECOND, State, db_down, eventually, node, rig, rig_with};
+use crate::support::{DbDown, SECOND, Source, State, db_down, eventually, node, rig, rig_with};
 
 scenarios! {
     a_stale_value_from_before_an_invalidation_is_not_served_to_a_caller_after_it,
@@ -24,6 +35,12 @@ scenarios! {
     calls_that_cannot_work_are_counted,
     a_panicking_tier_is_a_failing_one,
     l1_does_not_stand_in_for_what_l2_says_is_gone,
+    l1_does_not_stand_in_for_what_a_full_l2_says_is_gone,
+    two_bypasses_at_once_do_not_bring_the_old_value_back,
+    a_bypass_that_cannot_be_stored_leaves_no_older_value,
+    a_thousand_waiters_of_an_absence_load_once,
+    a_stale_value_does_not_stand_in_past_its_time,
+    what_cannot_be_weighed_stays_out_of_a_weight_bound,
 }
 
 async fn a_stale_value_from_before_an_invalidation_is_not_served_to_a_caller_after_it() {
@@ -256,52 +273,40 @@ impl RemoteTier for Panicking {
     fn name(&self) -> &'static str {
         "panicking"
     }
-    async fn get(
-        &self,
-        _: &[u8],
-    ) -> Result<Option<tiered::tiers::Found>, tiered::tiers::TierError> {
+    async fn get(&self, _: &[u8]) -> Result<Option<Found>, TierError> {
         panic!("get")
     }
     async fn lease(
         &self,
         _: &[u8],
-        _: tiered::tiers::LeaseToken,
+        _: LeaseToken,
         _: Duration,
-        _: tiered::tiers::Claim,
-    ) -> Result<tiered::tiers::Lease, tiered::tiers::TierError> {
+        _: Claim,
+    ) -> Result<Lease, TierError> {
         panic!("lease")
     }
     async fn fill(
         &self,
         _: &[u8],
-        _: tiered::tiers::LeaseToken,
-        _: bytes::Bytes,
+        _: LeaseToken,
+        _: Bytes,
         _: Duration,
-    ) -> Result<tiered::tiers::Fill, tiered::tiers::TierError> {
+    ) -> Result<Fill, TierError> {
         panic!("fill")
     }
-    async fn release(
-        &self,
-        _: &[u8],
-        _: tiered::tiers::LeaseToken,
-    ) -> Result<(), tiered::tiers::TierError> {
+    async fn release(&self, _: &[u8], _: LeaseToken) -> Result<(), TierError> {
         panic!("release")
     }
-    async fn set(
-        &self,
-        _: &[u8],
-        _: bytes::Bytes,
-        _: Duration,
-    ) -> Result<(), tiered::tiers::TierError> {
+    async fn set(&self, _: &[u8], _: Bytes, _: Duration) -> Result<(), TierError> {
         panic!("set")
     }
-    async fn delete(&self, _: &[u8]) -> Result<(), tiered::tiers::TierError> {
+    async fn delete(&self, _: &[u8]) -> Result<(), TierError> {
         panic!("delete")
     }
-    async fn clear(&self, _: &[u8]) -> Result<(), tiered::tiers::TierError> {
+    async fn clear(&self, _: &[u8]) -> Result<(), TierError> {
         panic!("clear")
     }
-    async fn ping(&self) -> Result<(), tiered::tiers::TierError> {
+    async fn ping(&self) -> Result<(), TierError> {
         panic!("ping")
     }
 }
@@ -331,4 +336,196 @@ fn shutdown_outside_a_runtime_does_not_panic() {
     let cache = Tiered::new(Moka::new(10), Memory::new()).jitter(Jitter::none()).build().unwrap();
     runtime.block_on(cache.key("k").detached(|| async { Ok::<_, DbDown>(1_u32) })).unwrap();
     assert!(cache.shutdown().now_or_never().is_some());
+}
+
+/// Answers reads and refuses leases, as a server without memory does.
+#[derive(Clone, Debug)]
+struct Full(Memory, Arc<AtomicBool>);
+
+#[async_trait::async_trait]
+impl RemoteTier for Full {
+    fn name(&self) -> &'static str {
+        "full"
+    }
+    async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError> {
+        self.0.get(key).await
+    }
+    async fn lease(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+        claim: Claim,
+    ) -> Result<Lease, TierError> {
+        if self.1.load(Ordering::SeqCst) {
+            return Err(TierError::Refused("OOM".into()));
+        }
+        self.0.lease(key, token, life, claim).await
+    }
+    async fn fill(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        bytes: Bytes,
+        life: Duration,
+    ) -> Result<Fill, TierError> {
+        self.0.fill(key, token, bytes, life).await
+    }
+    async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
+        self.0.release(key, token).await
+    }
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<(), TierError> {
+        self.0.set(key, bytes, life).await
+    }
+    async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
+        self.0.delete(key).await
+    }
+    async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
+        self.0.clear(prefix).await
+    }
+    async fn ping(&self) -> Result<(), TierError> {
+        Ok(())
+    }
+}
+
+async fn l1_does_not_stand_in_for_what_a_full_l2_says_is_gone() {
+    let clock = Clock::manual();
+    let is_full = Arc::new(AtomicBool::new(false));
+    let l2 = Full(Memory::new().clock(clock.clone()), Arc::clone(&is_full));
+    let make = || Tiered::new(Moka::new(100), l2.clone()).clock(clock.clone()).build().unwrap();
+    let (cache, other) = (make(), make());
+    let _ = cache.set("k", 1_u32).await.unwrap();
+    assert_eq!(other.invalidate("k").await.unwrap(), Ack::Done);
+    clock.advance(11 * SECOND);
+    is_full.store(true, Ordering::SeqCst);
+    cache.get_or_load::<u32, _, _, _>("k", db_down).await.unwrap_err();
+}
+
+async fn two_bypasses_at_once_do_not_bring_the_old_value_back() {
+    let rig = rig();
+    let _ = rig.cache.set("k", 1_u32).await.unwrap();
+    let bypass = |go: oneshot::Receiver<()>| {
+        let cache = rig.cache.clone();
+        tokio::spawn(async move {
+            let load = || async {
+                go.await.unwrap();
+                Ok::<_, DbDown>(2_u32)
+            };
+            cache.key("k").strategy(CacheStrategy::Bypass).get_or_load(load).await
+        })
+    };
+    let before = rig.l2.operations();
+    let (first, may_first) = oneshot::channel();
+    let first_load = bypass(may_first);
+    eventually("it has its lease", || rig.l2.operations() == before + 1).await;
+    let (second, may_second) = oneshot::channel();
+    let second_load = bypass(may_second);
+    eventually("it has its lease", || rig.l2.operations() == before + 2).await;
+    first.send(()).unwrap();
+    assert_eq!(*first_load.await.unwrap().unwrap(), 2);
+    second.send(()).unwrap();
+    assert_eq!(*second_load.await.unwrap().unwrap(), 2);
+    let other = node(&rig.l2, &rig.clock, |builder| builder);
+    for cache in [&rig.cache, &other] {
+        assert!(cache.get::<u32>("k").await.unwrap().is_none_or(|value| *value == 2));
+    }
+}
+
+async fn a_bypass_that_cannot_be_stored_leaves_no_older_value() {
+    let rig = rig_with(|builder| builder.max_entry_bytes(1024));
+    let _ = rig.cache.set("k", "old".to_owned()).await.unwrap();
+    let bypass = rig.cache.key("k").strategy(CacheStrategy::Bypass);
+    bypass.get_or_load(|| async { Ok::<_, DbDown>("x".repeat(5_000)) }).await.unwrap();
+    rig.clock.advance(11 * SECOND);
+    assert_eq!(rig.cache.get::<String>("k").await.unwrap(), None);
+}
+
+async fn a_thousand_waiters_of_an_absence_load_once() {
+    let rig = rig();
+    let (absent, is_absent) = oneshot::channel::<()>();
+    let cache = rig.cache.clone();
+    let optional = tokio::spawn(async move {
+        let load = || async {
+            is_absent.await.unwrap();
+            Ok::<Option<usize>, DbDown>(None)
+        };
+        cache.get_or_load_opt("k", load).await
+    });
+    eventually("it loads", || format!("{:?}", rig.cache).contains("flights: 1")).await;
+    let source = Source::default();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..1_000 {
+        let (cache, source) = (rig.cache.clone(), source.clone());
+        waiting.spawn(async move { cache.get_or_load("k", || source.load()).await });
+    }
+    eventually("all wait", || rig.cache.stats().coalesced == 1_000).await;
+    absent.send(()).unwrap();
+    optional.await.unwrap().unwrap();
+    for value in waiting.join_all().await {
+        value.unwrap();
+    }
+    assert_eq!(source.asked(), 1);
+}
+
+async fn a_stale_value_does_not_stand_in_past_its_time() {
+    let rig = rig_with(|builder| builder.stale_for(5 * SECOND).local_for(3600 * SECOND));
+    let _ = rig.cache.set("k", 1_u32).await.unwrap();
+    rig.clock.advance(61 * SECOND);
+    let slow = || async {
+        rig.clock.advance(600 * SECOND);
+        db_down().await
+    };
+    rig.cache.get_or_load::<u32, _, _, _>("k", slow).await.unwrap_err();
+}
+
+async fn what_cannot_be_weighed_stays_out_of_a_weight_bound() {
+    let rig = rig();
+    let build = || Tiered::new(DashMap::weighted(100_000), rig.l2.clone());
+    let entries = async |cache: &Tiered| cache.health().await.l1.unwrap().entries.unwrap();
+    let small = build().max_entry_bytes(5_000).build().unwrap();
+    let skipping = build().build().unwrap();
+    for key in 0..100 {
+        let load = || async { Ok::<_, DbDown>("x".repeat(10_000)) };
+        small.get_or_load(key, load).await.unwrap();
+        let _ = skipping.key(key).skip_l2().set("x".repeat(10_000)).await.unwrap();
+    }
+    assert!(entries(&small).await <= 9 && entries(&skipping).await <= 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_who_takes_over_from_a_slow_load_still_asks_a_healthy_server() {
+    let rig = rig();
+    let cache = rig.cache.clone();
+    let leader = tokio::spawn(async move {
+        let load = || async {
+            tokio::time::sleep(SECOND).await;
+            Ok::<_, DbDown>(1_u32)
+        };
+        cache.get_or_load("k", load).await
+    });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let cache = rig.cache.clone();
+    let waiter = tokio::spawn(async move { cache.get_or_load::<u32, _, _, _>("k", db_down).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let other = node(&rig.l2, &rig.clock, |builder| builder);
+    assert_eq!(other.set("k", 7_u32).await.unwrap(), Ack::Done);
+    leader.abort();
+    assert_eq!(*waiter.await.unwrap().unwrap(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_strategy_spends_one_budget_on_a_hung_server() {
+    use CacheStrategy::{Bypass, Fresh, Invalidate, Refresh};
+    let rig = rig();
+    rig.l2.switch(State::Hanging);
+    for strategy in [Fresh, Refresh, Invalidate, Bypass] {
+        let start = tokio::time::Instant::now();
+        let request = rig.cache.key(format!("{strategy:?}")).strategy(strategy);
+        let _ = request.load(|_| async { Ok::<_, DbDown>(Some(1_u32)) }).await;
+        assert!(
+            start.elapsed() <= Duration::from_millis(260),
+            "{strategy:?} {:?}",
+            start.elapsed()
+        );
+    }
 }
