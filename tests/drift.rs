@@ -114,6 +114,8 @@ async fn an_older_schema_version_is_replaced_and_a_newer_one_left_alone() {
     let reader = node(&rig.l2, &rig.clock, |builder| builder);
     assert_eq!(reader.key("k").schema(2).get::<u32>().await.unwrap().as_deref(), Some(&2));
     assert_eq!(old.key("k").schema(1).lookup::<u32>().await.unwrap().outcome, Outcome::HitL1);
+    // In one process, too: L1 tells the versions apart.
+    assert_eq!(old.key("k").schema(3).lookup::<u32>().await.unwrap().value, None);
 }
 
 async fn damage_of_any_bit_is_a_counted_miss() {
