@@ -163,7 +163,8 @@ impl<C> Builder<C> {
     }
 
     /// How long L1 may serve an entry without asking L2, which other processes change too; 10 s
-    /// unless told. This bounds how long L1 can miss an invalidation from another process.
+    /// unless told. This bounds how long L1 can miss an invalidation from another process; as long
+    /// again, if neither L2 nor the database answers.
     pub fn local_for(mut self, time: Duration) -> Self {
         self.local_for = time;
         self
