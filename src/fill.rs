@@ -19,7 +19,7 @@ use crate::{
     fence::Ticket,
     flight::Role,
     l2::{Budget, L2},
-    load::{self, Loader, Wanted},
+    load::{self, Loader},
     meter::{Op, OpResult, Tier},
     read::{self, Local, Remote},
     replay,
@@ -156,11 +156,14 @@ where
         Ok(value) => {
             let entry = Entry::new(stack, &walk.options, context.told(), value.map(Arc::new));
             let l1 = stack.l1(walk.options.skip_l1);
-            let weighed = l1.is_some_and(|l1| l1.is_weighted()) && entry.needs_weighing();
-            let sealed = if token.is_some() || (weighed && stack.l2.is_some()) {
-                seal(walk, &entry, &walk.key.wire(&stack.namespace))
-            } else {
-                None
+            let weighed = l1.is_some() && stack.is_l1_weighted() && entry.needs_weighing();
+            let sealed = match &session {
+                Some(session) if weighed || token.is_some() => seal(walk, &entry, &session.wire),
+                // Past L2, and only for its weight.
+                None if weighed && stack.l2.is_some() => {
+                    seal(walk, &entry, &walk.key.wire(&stack.namespace))
+                }
+                _ => None,
             };
             if l1.is_some() {
                 let keep = entry.local(stack, &walk.options, begun, sealed.as_ref());
@@ -207,9 +210,7 @@ where
     C: CodecFor<T>,
 {
     match walk::local_again::<T>(&walk.stack, &walk.key, &walk.options) {
-        Local::Fresh(landed) if walk.wanted == Wanted::Any || landed.value.is_some() => {
-            return Look::Found(landed);
-        }
+        Local::Fresh(landed) if landed.suits(walk.wanted) => return Look::Found(landed),
         _ => {}
     }
     let Some(session) = session else { return Look::Absent };
@@ -260,7 +261,7 @@ where
         }
         Remote::Absent => return Look::Absent,
     };
-    if walk.wanted == Wanted::Value && landed.value.is_none() {
+    if !landed.suits(walk.wanted) {
         return Look::Absent;
     }
     if keep_it && walk.stack.l1(walk.options.skip_l1).is_some() {

@@ -139,7 +139,8 @@ impl Stack {
         held
     }
 
-    fn insert_local(&self, key: &Key, (entry, weight): Keep) {
+    /// Puts an entry into L1, whatever is under way: under the fence only.
+    pub(crate) fn insert_local(&self, key: &Key, (entry, weight): Keep) {
         if let Some(l1) = self.l1.as_deref() {
             let life = entry.meta.stale_until.saturating_duration_since(self.clock.now());
             l1.insert(key.as_bytes(), entry, weight, life);

@@ -58,36 +58,37 @@ pub(crate) fn begin<T: 'static>(
         stack.meter.request(Outcome::Error);
         return Err(error);
     }
-    let Local::Fresh(landed) = local::<T>(stack, key, options, wanted) else { return Ok(None) };
-    stack.meter.request(landed.outcome);
-    Ok(Some(landed))
+    if !reads_l1(stack, options) {
+        return Ok(None);
+    }
+    match read::local(stack, key, TypeId::of::<T>(), options.schema) {
+        Local::Fresh(landed) if landed.suits(wanted) => {
+            stack.meter.request(landed.outcome);
+            Ok(Some(landed))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Looks into L1 again, as the options tell: somebody may have landed since.
 pub(crate) fn local_again<T: 'static>(stack: &Stack, key: &Key, options: &Options) -> Local {
-    if options.skip_l1 || !options.strategy.plan().read || !stack.is_enabled() {
+    if !reads_l1(stack, options) {
         return Local::Absent;
     }
     read::local_again(stack, key, TypeId::of::<T>(), options.schema)
 }
 
-/// Looks into L1 as the options tell.
-pub(crate) fn local<T: 'static>(
-    stack: &Stack,
-    key: &Key,
-    options: &Options,
-    wanted: Wanted,
-) -> Local {
-    if options.skip_l1 || !options.strategy.plan().read || !stack.is_enabled() {
-        return Local::Absent;
-    }
-    match read::local(stack, key, TypeId::of::<T>(), options.schema) {
-        Local::Fresh(landed) if wanted == Wanted::Value && landed.value.is_none() => Local::Absent,
-        local => local,
-    }
+/// Whether the options let a call look into L1.
+fn reads_l1(stack: &Stack, options: &Options) -> bool {
+    !options.skip_l1 && options.strategy.plan().read && stack.is_enabled()
 }
 
 impl Landed {
+    /// Whether a caller can use it: not an absence, where a value is wanted.
+    pub(crate) fn suits(&self, wanted: Wanted) -> bool {
+        wanted == Wanted::Any || self.value.is_some()
+    }
+
     /// The value. The flight and the L1 entry are of this type, so the downcast always succeeds.
     pub(crate) fn into_value<T: Send + Sync + 'static>(self) -> Option<Arc<T>> {
         self.value.and_then(|value| value.downcast().ok())
@@ -253,11 +254,7 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         loop {
             match self.join::<T>(Kind::Load).await {
                 // Somebody's load found nothing, but this caller's finds or fails.
-                Seated::Landed(Ok(landed))
-                    if self.wanted == Wanted::Value && landed.value.is_none() =>
-                {
-                    continue;
-                }
+                Seated::Landed(Ok(landed)) if !landed.suits(self.wanted) => continue,
                 seated => {
                     filling.waited = spent + start.elapsed();
                     return (seated, filling);

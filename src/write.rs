@@ -68,12 +68,12 @@ where
         _ => None,
     };
     let begun = stack.clock.now();
-    let keep = |holds: bool| match stack.l1(options.skip_l1) {
-        Some(l1) if holds => {
-            let (local, weight) = entry.local(stack, options, begun, sealed.as_ref());
-            l1.insert(key.as_bytes(), local, weight, entry.life());
+    let keep = |holds: bool| {
+        if holds && !options.skip_l1 {
+            stack.insert_local(key, entry.local(stack, options, begun, sealed.as_ref()));
+        } else {
+            stack.remove_local(key);
         }
-        _ => stack.remove_local(key),
     };
     let Some(l2) = l2 else {
         stack.fence.advance(key.fingerprint(), || keep(true));
