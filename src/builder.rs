@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use tiered_codecs::NoCodec;
+use tiered_codecs::{Also, Codec, CodecFor, NoCodec, Packing};
 use tiered_tiers::{Clock, LocalTier, RemoteTier};
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     stack::{DecodeLog, Stack},
     sync::Mutex,
     ttl::{self, Jitter},
+    versions::Versions,
 };
 
 /// A cache being put together; made by [`Tiered::new`], [`Tiered::local`] or [`Tiered::remote`].
@@ -90,7 +91,8 @@ impl<C> Builder<C> {
         }
     }
 
-    /// How values become bytes in L2; Postcard unless told.
+    /// How values become bytes in L2; Postcard unless told. Entries of the other codecs that are
+    /// compiled in are read, too, so the codec can be changed over a warm cache.
     pub fn codec<D>(self, codec: D) -> Builder<D> {
         Builder {
             codec,
@@ -209,7 +211,7 @@ impl<C> Builder<C> {
     /// way out.
     pub fn build(self) -> Result<Tiered<C>, Error>
     where
-        C: Clone + Send + Sync + 'static,
+        C: CodecFor<()>,
     {
         self.check()?;
         let name: Arc<str> = self.name.unwrap_or_else(|| self.namespace.clone()).into();
@@ -234,6 +236,7 @@ impl<C> Builder<C> {
             max_entry_bytes: self.max_entry_bytes,
             enabled: AtomicBool::new(self.enabled),
             decode_log: DecodeLog::default(),
+            versions: Versions::default(),
             untraced: Mutex::default(),
             tasks: Mutex::default(),
         };
@@ -242,7 +245,7 @@ impl<C> Builder<C> {
 
     fn check(&self) -> Result<(), Error>
     where
-        C: 'static,
+        C: CodecFor<()>,
     {
         ttl::check("fresh_for", self.lifetimes.fresh_for)?;
         ttl::check_longest("stale_for", self.lifetimes.stale_for)?;
@@ -287,8 +290,17 @@ impl<C> Builder<C> {
         if self.l2.is_some() && std::any::TypeId::of::<C>() == std::any::TypeId::of::<NoCodec>() {
             return refuse("a cache with an L2 needs a codec: call .codec(Postcard), say".into());
         }
+        self.codec.check().map_err(Error::config)?;
         self.l1.as_ref().map_or(Ok(()), |tier| tier.check())?;
         self.l2.as_ref().map_or(Ok(()), |tier| tier.check())?;
         Ok(())
+    }
+}
+
+impl<C: Packing> Builder<C> {
+    /// Also reads what a codec from elsewhere wrote: one that a service is leaving behind.
+    pub fn also_reads<D: Codec>(self, old: D) -> Builder<Also<C, D>> {
+        let codec = Also::new(self.codec.clone(), old);
+        self.codec(codec)
     }
 }

@@ -89,8 +89,11 @@ impl<C> Tiered<C> {
     /// # Errors
     /// [`Error::Backend`] if L1 had nothing and L2 gave no answer; [`Error::InvalidKey`];
     /// [`Error::Config`] outside a tokio runtime.
-    pub async fn contains(&self, key: impl Into<Key>) -> Result<bool, Error> {
-        probe::contains(&self.stack, &key.into()).await
+    pub async fn contains(&self, key: impl Into<Key>) -> Result<bool, Error>
+    where
+        C: CodecFor<()>,
+    {
+        probe::contains(&self.stack, &self.codec, &key.into()).await
     }
 
     /// A round trip to L2, within the budget; at once without one.

@@ -10,7 +10,8 @@ use std::{
     sync::Arc,
 };
 
-use tiered_codecs::CodecFor;
+use tiered_codecs::{CodecFor, OldValue, Unpacked};
+use tiered_tiers::Value;
 
 use crate::{Ack, Answer, CacheStrategy, Error, Key, Outcome, Request, Tiered};
 
@@ -28,6 +29,20 @@ pub trait CacheEntity: Clone + Send + Sync + 'static {
 
     /// What the keys of its kind begin with: `"user"` makes `user:1`.
     fn cache_prefix() -> &'static str;
+
+    /// This entity, made from an entry of an older schema version, so that it need not be loaded.
+    /// It keeps the entry's age. `None`, as unless implemented, loads it. `old.read::<UserV1>()`
+    /// gives the former value if the entry holds one.
+    fn upgrade<D: OldValue>(version: u32, old: D) -> Option<Self> {
+        let _ = (version, old);
+        None
+    }
+}
+
+/// [`CacheEntity::upgrade`], for a walk that knows the type only by its id.
+fn upgrade<T: CacheEntity, C: CodecFor<T>>(codec: &C, unpacked: &Unpacked<'_>) -> Value {
+    let version = unpacked.header.meta.schema;
+    T::upgrade(version, codec.old(unpacked)).map(|entity| Arc::new(entity) as _)
 }
 
 /// Where entities come from when the cache has none.
@@ -156,8 +171,13 @@ impl<C: Clone + Send + Sync + 'static> Tiered<C> {
         Repository { cache: self.clone(), repository }
     }
 
-    fn entity<T: CacheEntity>(&self, id: &T::Key, strategy: CacheStrategy) -> Request<'_, C> {
-        self.key(Key::entity::<T>(id)).schema(T::SCHEMA_VERSION).strategy(strategy)
+    fn entity<T>(&self, id: &T::Key, strategy: CacheStrategy) -> Request<'_, C>
+    where
+        T: CacheEntity,
+        C: CodecFor<T>,
+    {
+        let request = self.key(Key::entity::<T>(id)).schema(T::SCHEMA_VERSION);
+        request.upgrade(upgrade::<T, C>).strategy(strategy)
     }
 
     /// Feeds an answer that may have come from the cache.

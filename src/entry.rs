@@ -8,10 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tiered_codecs::{
-    CodecFor, EncodeError,
-    envelope::{self, Header},
-};
+use tiered_codecs::{CodecFor, EncodeError, envelope::Meta};
 use tiered_tiers::{LocalEntry, LocalMeta, Value};
 
 use crate::{
@@ -49,6 +46,17 @@ impl<T: Send + Sync + 'static> Entry<T> {
         Self { value, fresh_for: jitter.apply(kept), stale_for, weight, now }
     }
 
+    /// A value that was made from an older version's entry, whose lifetimes it keeps.
+    pub(crate) fn upgraded(stack: &Stack, value: Arc<T>, older: &Meta) -> Self {
+        Self {
+            value: Some(value),
+            fresh_for: Duration::from_millis(older.fresh_ms),
+            stale_for: Duration::from_millis(older.stale_ms),
+            weight: None,
+            now: stack.clock.now(),
+        }
+    }
+
     /// How long L2 keeps it.
     pub(crate) fn life(&self) -> Duration {
         (self.fresh_for + self.stale_for).max(ttl::SHORTEST)
@@ -77,7 +85,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
         stack: &Stack,
         options: &Options,
         begun: Instant,
-        sealed: Option<&Bytes>,
+        packed: Option<&Bytes>,
     ) -> Keep {
         let meta = LocalMeta {
             born: self.now,
@@ -87,7 +95,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
             type_id: TypeId::of::<T>(),
             schema: options.schema,
         };
-        let weight = self.weight.unwrap_or_else(|| match sealed {
+        let weight = self.weight.unwrap_or_else(|| match packed {
             Some(bytes) => bytes.len() as u64,
             // It cannot be weighed, and a bound of weight must hold: heavier than any.
             None if stack.l2.is_some() && stack.is_l1_weighted() => u64::MAX,
@@ -100,7 +108,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
     ///
     /// # Errors
     /// [`EncodeError`] for a value that its codec refuses or that is larger than the cache allows.
-    pub(crate) fn seal<C: CodecFor<T>>(
+    pub(crate) fn pack<C: CodecFor<T>>(
         &self,
         stack: &Stack,
         codec: &C,
@@ -108,23 +116,16 @@ impl<T: Send + Sync + 'static> Entry<T> {
         wire: &[u8],
     ) -> Result<Bytes, EncodeError> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let header = Header {
-            codec: codec.id(),
-            negative: self.value.is_none(),
+        let meta = Meta {
             schema: options.schema,
-            shape: stack.shape(codec),
             fresh_ms: millis(self.fresh_for),
             stale_ms: millis(self.stale_for),
-            incarnation: 0,
-            source_version: 0,
+            ..Meta::default()
         };
-        let write = |out: &mut Vec<u8>| match &self.value {
-            None => Ok(()),
-            Some(value) => codec.encode(value, out),
-        };
+        stack.tell_of_untraced::<T>(codec.shape());
         // A type's own Serialize may panic; that is no more than a value that cannot be encoded.
-        let seal = AssertUnwindSafe(|| envelope::seal(&header, wire, write));
-        let bytes = std::panic::catch_unwind(seal)
+        let pack = AssertUnwindSafe(|| codec.pack(&meta, wire, self.value.as_deref()));
+        let bytes = std::panic::catch_unwind(pack)
             .unwrap_or_else(|_| Err(EncodeError("its Serialize panicked".into())))?;
         if bytes.len() > stack.max_entry_bytes {
             return Err(EncodeError(format!(

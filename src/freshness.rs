@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use tiered_codecs::envelope::Header;
+use tiered_codecs::envelope::Meta;
 use tiered_tiers::LocalMeta;
 
 /// What may be done with an L1 entry.
@@ -46,9 +46,9 @@ pub(crate) struct Ages {
 }
 
 /// The ages of an L2 entry of which `remaining` is left by the server's clock.
-pub(crate) fn ages(header: &Header, remaining: Duration) -> Ages {
-    let fresh_for = Duration::from_millis(header.fresh_ms);
-    let life = fresh_for.saturating_add(Duration::from_millis(header.stale_ms));
+pub(crate) fn ages(meta: &Meta, remaining: Duration) -> Ages {
+    let fresh_for = Duration::from_millis(meta.fresh_ms);
+    let life = fresh_for.saturating_add(Duration::from_millis(meta.stale_ms));
     let usable = remaining.min(life);
     let age = life - usable;
     Ages { age, fresh: fresh_for.saturating_sub(age), usable }
@@ -57,8 +57,6 @@ pub(crate) fn ages(header: &Header, remaining: Duration) -> Ages {
 #[cfg(test)]
 mod tests {
     use std::any::TypeId;
-
-    use tiered_codecs::{CodecId, Shape};
 
     use super::*;
 
@@ -83,17 +81,8 @@ mod tests {
 
     #[test]
     fn an_l2_entrys_age_comes_from_the_servers_remaining_life() {
-        let header = Header {
-            codec: CodecId(1),
-            negative: false,
-            schema: 0,
-            shape: Shape::untraced(),
-            fresh_ms: 10_000,
-            stale_ms: 5_000,
-            incarnation: 0,
-            source_version: 0,
-        };
-        let at = |remaining| ages(&header, remaining);
+        let meta = Meta { fresh_ms: 10_000, stale_ms: 5_000, ..Meta::default() };
+        let at = |remaining| ages(&meta, remaining);
         assert_eq!(
             at(15 * SECOND),
             Ages { age: Duration::ZERO, fresh: 10 * SECOND, usable: 15 * SECOND }

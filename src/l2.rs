@@ -14,13 +14,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join};
 use tiered_tiers::{Claim, Fill, Found, Lease, LeaseToken, RemoteTier, TierError};
 use tokio::time::{Instant, timeout};
 
 use crate::{
     meter::{Meter, Op, OpResult, Tier},
     sync::Mutex,
+    versions::Slot,
 };
 
 /// How long after a recovery the log keeps quiet about the next failure.
@@ -144,21 +145,32 @@ impl L2 {
             .await;
     }
 
+    /// Stores in one slot of `wire`, and drops what is in the other.
     pub(crate) async fn set(
         &self,
-        key: &[u8],
+        wire: &[u8],
+        slot: Slot,
         bytes: Bytes,
         life: Duration,
         budget: &mut Budget,
     ) -> Result<(), TierError> {
-        self.run(Op::Set, budget, async { self.tier.set(key, bytes, life).await }, |()| {
-            OpResult::Ok
-        })
-        .await
+        let (slot, other) = (slot.key(wire), slot.other().key(wire));
+        let set = async {
+            let both = join(self.tier.set(&slot, bytes, life), self.tier.delete(&other));
+            let (stored, dropped) = both.await;
+            stored.and(dropped)
+        };
+        self.run(Op::Set, budget, set, |()| OpResult::Ok).await
     }
 
-    pub(crate) async fn delete(&self, key: &[u8], budget: &mut Budget) -> Result<(), TierError> {
-        self.run(Op::Delete, budget, async { self.tier.delete(key).await }, |()| OpResult::Ok).await
+    /// Drops both slots of `wire`.
+    pub(crate) async fn delete(&self, wire: &[u8], budget: &mut Budget) -> Result<(), TierError> {
+        let beside = Slot::Beside.key(wire);
+        let delete = async {
+            let (main, beside) = join(self.tier.delete(wire), self.tier.delete(&beside)).await;
+            main.and(beside)
+        };
+        self.run(Op::Delete, budget, delete, |()| OpResult::Ok).await
     }
 
     pub(crate) async fn ping(&self, budget: &mut Budget) -> Result<(), TierError> {

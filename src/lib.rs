@@ -38,7 +38,7 @@
 //!
 //! In the source, a read goes `request` → `walk` (who leads, who waits) → `fill` (the steps) →
 //! `read` (what the tiers have); a write goes `request` → `write`. Decisions are pure and stand in
-//! `strategy` and `freshness`; mechanisms are `flight`, `fence`, `pending` and `l2`.
+//! `strategy` and `freshness`; mechanisms are `flight`, `fence`, `versions`, `pending` and `l2`.
 
 mod builder;
 mod cache;
@@ -65,12 +65,22 @@ mod stats;
 mod strategy;
 mod sync;
 pub mod ttl;
+mod versions;
 mod walk;
 mod write;
 
 pub use tiered_codecs as codecs;
+#[cfg(feature = "json")]
+pub use tiered_codecs::Json;
+#[cfg(feature = "messagepack")]
+pub use tiered_codecs::MessagePack;
+pub use tiered_codecs::OldValue;
 #[cfg(feature = "postcard")]
 pub use tiered_codecs::Postcard;
+#[cfg(feature = "zstd")]
+pub use tiered_codecs::Zstd;
+#[cfg(feature = "seal")]
+pub use tiered_codecs::{SealKey, Sealed};
 pub use tiered_tiers as tiers;
 
 pub use self::{

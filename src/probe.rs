@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tiered_codecs::envelope;
+use tiered_codecs::CodecFor;
 
 use crate::{
     Error, Key, TierHealth,
@@ -12,7 +12,11 @@ use crate::{
 };
 
 /// Whether a fresh value of any type is cached.
-pub(crate) async fn contains(stack: &Arc<Stack>, key: &Key) -> Result<bool, Error> {
+pub(crate) async fn contains<C: CodecFor<()>>(
+    stack: &Arc<Stack>,
+    codec: &C,
+    key: &Key,
+) -> Result<bool, Error> {
     key.check()?;
     if !stack.is_enabled() {
         return Ok(false);
@@ -30,14 +34,14 @@ pub(crate) async fn contains(stack: &Arc<Stack>, key: &Key) -> Result<bool, Erro
     let Some(found) = l2.get(&wire, &mut budget).await.map_err(Error::Backend)? else {
         return Ok(false);
     };
-    let header = match envelope::open(&found.bytes, &wire, stack.max_entry_bytes) {
-        Ok(opened) => opened.header,
+    let header = match codec.unpack(&found.bytes, &wire, stack.max_entry_bytes) {
+        Ok(unpacked) => unpacked.header,
         Err(refusal) => {
             stack.refused(key, refusal.label());
             return Ok(false);
         }
     };
-    let fresh = found.remaining.map(|left| freshness::ages(&header, left).fresh);
+    let fresh = found.remaining.map(|left| freshness::ages(&header.meta, left).fresh);
     Ok(!header.negative && fresh.is_some_and(|fresh| !fresh.is_zero()))
 }
 

@@ -2,16 +2,16 @@
 
 use std::{
     any::TypeId,
-    panic::AssertUnwindSafe,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tiered_codecs::{
     CodecFor,
-    envelope::{self, Expected, Refusal},
+    envelope::{Meta, Refusal},
 };
-use tiered_tiers::{Found, LocalEntry, LocalMeta, TierError};
+use tiered_tiers::{Found, LocalEntry, LocalMeta, TierError, Value};
 
 use crate::{
     Key, Outcome,
@@ -21,6 +21,7 @@ use crate::{
     pending::Standing,
     replay,
     stack::{Landed, Stack},
+    versions::Version,
     walk::Walk,
 };
 
@@ -44,10 +45,12 @@ pub(crate) enum Remote {
     Fresh(Landed, Keep),
     /// A value that may be served while a refresh runs, or when the load fails.
     Stale(Landed, Keep),
+    /// An older version's value, made into one of this version; fresh.
+    Upgraded(Landed, Keep, Meta),
+    /// Another version's entry.
+    Other(Version),
     /// Nothing of use; a load may fill it.
     Absent,
-    /// An entry of a newer version of this program, which must not be overwritten.
-    Newer,
 }
 
 /// An L2 entry as L1 keeps it, with its weight.
@@ -136,27 +139,49 @@ where
         stack.refused(key, reason);
         Remote::Absent
     };
-    let opened = match envelope::open(&found.bytes, wire, stack.max_entry_bytes) {
-        Ok(opened) => opened,
+    let unpacked = match codec.unpack(&found.bytes, wire, stack.max_entry_bytes) {
+        Ok(unpacked) => unpacked,
         Err(refusal) => return refuse(refusal.label()),
     };
-    let expected = Expected { codec: codec.id(), schema, shape: stack.shape(codec) };
-    if let Err(refusal) = opened.header.accept(&expected) {
-        refuse(refusal.label());
-        return if refusal == Refusal::NewerSchema { Remote::Newer } else { Remote::Absent };
+    let header = &unpacked.header;
+    let shape = codec.shape();
+    stack.tell_of_untraced::<T>(shape);
+    let accepted = header.accept(schema, shape);
+    let is_older = accepted == Err(Refusal::OlderSchema);
+    // A type's own Deserialize, or its upgrade, may panic; that is no more than an entry that
+    // cannot be read.
+    let upgrade = walk.upgrade.filter(|_| is_older && !header.negative);
+    let upgraded: Value = upgrade.and_then(|upgrade| {
+        catch_unwind(AssertUnwindSafe(|| upgrade(codec, &unpacked))).unwrap_or_default()
+    });
+    if let (Err(refusal), None) = (accepted, &upgraded) {
+        let version = match refusal {
+            Refusal::OlderSchema => Version::Older,
+            Refusal::NewerSchema => Version::Newer,
+            _ => Version::Unlike,
+        };
+        stack.versions.meet((TypeId::of::<T>(), schema), version, asked);
+        if version == Version::Unlike {
+            // Worth a word: a type was changed, and its schema version was not raised.
+            refuse(refusal.label());
+        } else {
+            stack.meter.decode_failure(refusal.label());
+        }
+        return Remote::Other(version);
     }
     let Some(remaining) = found.remaining else { return refuse("undated") };
-    let ages = freshness::ages(&opened.header, remaining);
+    let ages = freshness::ages(&header.meta, remaining);
     if ages.usable.is_zero() {
         return Remote::Absent;
     }
-    let value = if opened.header.negative {
+    let was_upgraded = upgraded.is_some();
+    let value: Value = if header.negative {
         None
+    } else if upgraded.is_some() {
+        upgraded
     } else {
-        // A type's own Deserialize may panic; that is no more than an entry that cannot be read.
-        let decode = AssertUnwindSafe(|| codec.decode(opened.payload));
-        match std::panic::catch_unwind(decode) {
-            Ok(Ok(value)) => Some(Arc::new(value) as Arc<dyn std::any::Any + Send + Sync>),
+        match catch_unwind(AssertUnwindSafe(|| codec.decode(&unpacked))) {
+            Ok(Ok(value)) => Some(Arc::new(value) as _),
             Ok(Err(error)) => return refuse(error.label()),
             Err(_) => return refuse("panic"),
         }
@@ -179,7 +204,9 @@ where
         seen: asked,
     };
     let keep = (LocalEntry { value: value.clone(), meta }, found.bytes.len() as u64);
-    if !ages.fresh.is_zero() {
+    if !ages.fresh.is_zero() && was_upgraded {
+        Remote::Upgraded(landed(Outcome::HitL2), keep, header.meta)
+    } else if !ages.fresh.is_zero() {
         Remote::Fresh(landed(Outcome::HitL2), keep)
     } else if negative {
         Remote::Absent

@@ -2,7 +2,8 @@
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use tiered_codecs::CodecFor;
+use tiered_codecs::{CodecFor, Unpacked};
+use tiered_tiers::Value;
 
 use crate::{
     Ack, Answer, CacheStrategy, Error, Key, Tiered,
@@ -90,7 +91,11 @@ pub struct Request<'a, C> {
     cache: &'a Tiered<C>,
     key: Key,
     options: Options,
+    upgrade: Option<Upgrade<C>>,
 }
+
+/// Makes a value, or none, out of an older version's entry. The value is of the type that the call is about.
+pub(crate) type Upgrade<C> = fn(&C, &Unpacked<'_>) -> Value;
 
 impl<C> fmt::Debug for Request<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -101,7 +106,13 @@ impl<C> fmt::Debug for Request<'_, C> {
 /// Options.
 impl<'a, C> Request<'a, C> {
     pub(crate) fn new(cache: &'a Tiered<C>, key: Key) -> Self {
-        Self { cache, key, options: Options::default() }
+        Self { cache, key, options: Options::default(), upgrade: None }
+    }
+
+    /// How an older version's entry becomes a value.
+    pub(crate) fn upgrade(mut self, upgrade: Upgrade<C>) -> Self {
+        self.upgrade = Some(upgrade);
+        self
     }
 
     /// How long the entry is fresh, before jitter.
@@ -165,7 +176,7 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
 
     fn walk<T: 'static>(self, wanted: Wanted) -> Walk<C> {
         let (stack, codec) = self.cache.parts();
-        Walk::new::<T>(stack, codec, self.key, self.options, wanted)
+        Walk::new::<T>(stack, codec, self.key, self.options, self.upgrade, wanted)
     }
 
     /// The cached value with what is known of it, the database never asked: the strategy `Fresh`,

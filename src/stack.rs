@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tiered_codecs::{CodecFor, Shape};
+use tiered_codecs::Shape;
 use tiered_tiers::{Clock, LocalEntry, LocalTier, Value};
 
 use crate::{
@@ -24,6 +24,7 @@ use crate::{
     read::Keep,
     request::Lifetimes,
     sync::Mutex,
+    versions::Versions,
 };
 
 /// What a flight is about, besides its key.
@@ -79,6 +80,8 @@ pub(crate) struct Stack {
     pub(crate) max_entry_bytes: usize,
     pub(crate) enabled: AtomicBool,
     pub(crate) decode_log: DecodeLog,
+    /// The other versions of this program that were met on the server.
+    pub(crate) versions: Versions,
     /// The types of which the log has said that their shape cannot be traced whole.
     pub(crate) untraced: Mutex<HashSet<TypeId>>,
     /// The background tasks under way; `shutdown` ends them.
@@ -194,9 +197,8 @@ impl Stack {
         }
     }
 
-    /// The fingerprint of `T`; if it could not be traced whole, the log says so once.
-    pub(crate) fn shape<T: 'static, C: CodecFor<T>>(&self, codec: &C) -> Shape {
-        let shape = codec.shape();
+    /// Says in the log, once for each type, that its shape could not be traced whole.
+    pub(crate) fn tell_of_untraced<T: 'static>(&self, shape: Shape) {
         if !shape.is_complete() && self.untraced.lock().insert(TypeId::of::<T>()) {
             tracing::warn!(
                 cache = &*self.name,
@@ -205,7 +207,6 @@ impl Stack {
                  when its fields change"
             );
         }
-        shape
     }
 
     /// Runs `future` in the background until it ends or the cache is shut down.

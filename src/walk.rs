@@ -15,7 +15,7 @@ use crate::{
     flight::{Role, Waited, Waiter},
     load::{self, Loader, Wanted},
     read::{self, Local},
-    request::{LoadContext, Options},
+    request::{LoadContext, Options, Upgrade},
     stack::{Course, Kind, Landed, Leader, Stack, Walked},
     strategy::Plan,
     write,
@@ -28,6 +28,7 @@ pub(crate) struct Walk<C> {
     pub(crate) codec: C,
     pub(crate) key: Key,
     pub(crate) options: Options,
+    pub(crate) upgrade: Option<Upgrade<C>>,
     pub(crate) plan: Plan,
     pub(crate) wanted: Wanted,
     /// What L1 had: nothing that could be served at once.
@@ -111,6 +112,7 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         codec: &C,
         key: Key,
         options: Options,
+        upgrade: Option<Upgrade<C>>,
         wanted: Wanted,
     ) -> Self {
         // In this order: what is invalidated from here on is no fallback.
@@ -122,7 +124,7 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         };
         let plan = options.strategy.plan();
         let (stack, codec) = (Arc::clone(stack), codec.clone());
-        Self { stack, codec, key, options, plan, wanted, local, ticket }
+        Self { stack, codec, key, options, upgrade, plan, wanted, local, ticket }
     }
 
     /// The cache only.

@@ -4,7 +4,7 @@
 //! hangs. The second, after the server has answered, overtakes reads that began in between: they
 //! may have seen the server's old value.
 
-use std::sync::Arc;
+use std::{any::TypeId, sync::Arc};
 
 use tiered_codecs::CodecFor;
 
@@ -16,6 +16,7 @@ use crate::{
     replay,
     request::{Options, Told},
     stack::Stack,
+    versions::Slot,
 };
 
 /// Drops a key from all tiers.
@@ -57,20 +58,20 @@ where
     let wire = key.wire(&stack.namespace);
     let l2 = stack.l2.as_ref();
     // Before anything is changed: a value that cannot be stored loses nothing.
-    let sealed = match l2 {
+    let packed = match l2 {
         Some(_) if !options.skip_l2 => {
-            Some(entry.seal(stack, codec, options, &wire).map_err(Error::Serialization)?)
+            Some(entry.pack(stack, codec, options, &wire).map_err(Error::Serialization)?)
         }
         // For its weight.
         Some(_) if stack.is_l1_weighted() && entry.needs_weighing() => {
-            entry.seal(stack, codec, options, &wire).ok()
+            entry.pack(stack, codec, options, &wire).ok()
         }
         _ => None,
     };
     let begun = stack.clock.now();
     let keep = |holds: bool| {
         if holds && !options.skip_l1 {
-            stack.insert_local(key, entry.local(stack, options, begun, sealed.as_ref()));
+            stack.insert_local(key, entry.local(stack, options, begun, packed.as_ref()));
         } else {
             stack.remove_local(key);
         }
@@ -83,9 +84,12 @@ where
     stack.require_runtime()?;
     let overwrite = Overwrite::begin(stack, key);
     let mut budget = l2.budget();
-    let stored = match &sealed {
+    let own = (TypeId::of::<T>(), options.schema);
+    // A newer version keeps the main slot: it will find there that its entry is gone.
+    let slot = stack.versions.course(own, begun).slot.unwrap_or(Slot::Beside);
+    let stored = match &packed {
         Some(bytes) if !options.skip_l2 => {
-            l2.set(&wire, bytes.clone(), entry.life(), &mut budget).await
+            l2.set(&wire, slot, bytes.clone(), entry.life(), &mut budget).await
         }
         _ => l2.delete(&wire, &mut budget).await,
     };

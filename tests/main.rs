@@ -10,6 +10,7 @@
 //! | `pending` | an invalidation is lost while the server is away |
 //! | `lifetimes` | entries that live too long, too short, or all expire at once |
 //! | `drift` | another version's, another type's or a damaged entry is believed |
+//! | `deployments` | two versions of one program fight over the cache |
 //! | `outage` | a dead or hung server hangs or fails the application |
 //! | `entities` | hooks in the wrong order, a repository that cannot be spawned |
 //! | `readme` | what the README shows does not compile or work |
@@ -46,6 +47,7 @@ macro_rules! scenarios {
 mod support;
 
 mod api;
+mod deployments;
 mod drift;
 mod entities;
 mod fence;

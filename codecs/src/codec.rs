@@ -1,18 +1,36 @@
-//! The contract between values and bytes.
+//! The contract between values and bytes: what one implements to add a codec.
 //!
-//! [`Codec`] is what one implements: generic over serde's types, static, no boxing. [`CodecFor`] is
-//! what the engine asks for: "this codec carries this type". The second exists so that a cache
-//! without an L2 ([`NoCodec`]) takes types that know nothing of serde.
+//! Generic over serde's types, static, no boxing. What surrounds a codec (compression, sealing,
+//! choosing the decoder by the id in the envelope) is the [packing](crate::Packing)'s, so that a codec
+//! is two functions and a number. Rejected: codecs as trait objects, which would cost every value a
+//! detour through `erased_serde`.
 
 use std::fmt::Debug;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::Shape;
+use crate::envelope::Refusal;
 
-/// Names a codec inside the envelope. 0 to 127 are this crate's; 128 to 255 are for others.
+/// Names a codec inside the envelope. 1 to 127 are this crate's; [`FIRST_FOREIGN`](Self::FIRST_FOREIGN)
+/// to 255 are for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CodecId(pub u8);
+
+impl CodecId {
+    /// The first id that a codec from elsewhere may have.
+    pub const FIRST_FOREIGN: Self = Self(128);
+    /// `Postcard`'s.
+    pub const POSTCARD: Self = Self(1);
+    /// `MessagePack`'s.
+    pub const MESSAGE_PACK: Self = Self(2);
+    /// `Json`'s.
+    pub const JSON: Self = Self(3);
+
+    /// Whether it is for codecs from elsewhere.
+    pub(crate) fn is_foreign(self) -> bool {
+        self.0 >= Self::FIRST_FOREIGN.0
+    }
+}
 
 /// A value could not be encoded. The message comes from the codec's library.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,19 +45,69 @@ pub enum DecodeError {
     #[error("the payload is no value of this type: {0}")]
     Payload(String),
     /// Bytes follow the value.
-    #[error("{0} bytes follow the value")]
-    Trailing(usize),
+    #[error("bytes follow the value")]
+    Trailing,
+    /// The payload does not decompress.
+    #[error("the payload does not decompress: {0}")]
+    Compression(String),
+    /// The payload would decompress to more than the reader's limit.
+    #[error("the payload would decompress to more than {limit} bytes")]
+    TooLarge {
+        /// The reader's limit, in bytes.
+        limit: usize,
+    },
+    /// Nothing here can decode it.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+}
+
+impl DecodeError {
+    /// The reason's name in metrics: short, snake case, never changed.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Payload(_) => "payload",
+            Self::Trailing => "trailing",
+            Self::Compression(_) => "compression",
+            Self::TooLarge { .. } => "too_large",
+            Self::Refused(refusal) => refusal.label(),
+        }
+    }
 }
 
 /// Turns values into bytes and back.
+///
+/// ```
+/// use serde::{Serialize, de::DeserializeOwned};
+/// use tiered_codecs::{Codec, CodecId, DecodeError, EncodeError};
+/// # #[cfg(feature = "json")] {
+/// /// JSON that people can read.
+/// #[derive(Clone, Debug)]
+/// struct Pretty;
+///
+/// impl Codec for Pretty {
+///     fn id(&self) -> CodecId {
+///         CodecId(200)
+///     }
+///     fn encode<T: Serialize + ?Sized>(&self, value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+///         serde_json::to_writer_pretty(out, value).map_err(|error| EncodeError(error.to_string()))
+///     }
+///     fn decode<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, DecodeError> {
+///         serde_json::from_slice(payload).map_err(|error| DecodeError::Payload(error.to_string()))
+///     }
+/// }
+/// # }
+/// ```
 pub trait Codec: Clone + Debug + Send + Sync + 'static {
-    /// The codec's name inside the envelope.
+    /// The codec's name inside the envelope: one from [`CodecId::FIRST_FOREIGN`] on, and never
+    /// another codec's, nor this one's own when its bytes change their meaning.
     fn id(&self) -> CodecId;
 
-    /// Appends `value` to `out`. On an error `out` may hold a part of it.
+    /// Appends `value` to `out`, and leaves alone what is there. On an error `out` may hold a part
+    /// of it.
     ///
     /// # Errors
-    /// [`EncodeError`] if the codec cannot express the value.
+    /// [`EncodeError`] if the codec cannot express the value so that it comes back equal.
     fn encode<T: Serialize + ?Sized>(
         &self,
         value: &T,
@@ -47,70 +115,9 @@ pub trait Codec: Clone + Debug + Send + Sync + 'static {
     ) -> Result<(), EncodeError>;
 
     /// Decodes a value that must fill `payload` to the last byte. The payload's length is bounded
-    /// by the caller; time and memory must be bounded by it.
+    /// by the caller; time, memory and depth must be bounded by it.
     ///
     /// # Errors
     /// [`DecodeError`], for any bytes that are no value: never a panic.
     fn decode<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, DecodeError>;
-}
-
-/// "This codec carries `T`": implemented for every [`Codec`] and every serde type, and for
-/// [`NoCodec`] and every type.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot carry `{T}`",
-    note = "derive `serde::Serialize` and `serde::Deserialize` for it, or use a cache without an L2 (`Tiered::local`)"
-)]
-pub trait CodecFor<T: 'static>: Clone + Debug + Send + Sync + 'static {
-    /// The codec's name inside the envelope.
-    fn id(&self) -> CodecId;
-    /// The fingerprint of `T`.
-    fn shape(&self) -> Shape;
-    /// Appends `value` to `out`.
-    ///
-    /// # Errors
-    /// As [`Codec::encode`].
-    fn encode(&self, value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError>;
-    /// Decodes `payload`.
-    ///
-    /// # Errors
-    /// As [`Codec::decode`].
-    fn decode(&self, payload: &[u8]) -> Result<T, DecodeError>;
-}
-
-impl<T, C> CodecFor<T> for C
-where
-    C: Codec,
-    T: Serialize + DeserializeOwned + 'static,
-{
-    fn id(&self) -> CodecId {
-        Codec::id(self)
-    }
-    fn shape(&self) -> Shape {
-        Shape::of::<T>()
-    }
-    fn encode(&self, value: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        Codec::encode(self, value, out)
-    }
-    fn decode(&self, payload: &[u8]) -> Result<T, DecodeError> {
-        Codec::decode(self, payload)
-    }
-}
-
-/// The codec of a cache that has no L2: it carries every type because it encodes none.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoCodec;
-
-impl<T: 'static> CodecFor<T> for NoCodec {
-    fn id(&self) -> CodecId {
-        CodecId(0)
-    }
-    fn shape(&self) -> Shape {
-        Shape::untraced()
-    }
-    fn encode(&self, _: &T, _: &mut Vec<u8>) -> Result<(), EncodeError> {
-        Err(EncodeError("this cache has no codec".into()))
-    }
-    fn decode(&self, _: &[u8]) -> Result<T, DecodeError> {
-        Err(DecodeError::Payload("this cache has no codec".into()))
-    }
 }

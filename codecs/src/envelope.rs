@@ -1,17 +1,25 @@
 //! The checked frame around every stored value; its table is in `docs/envelope.md`.
 //!
-//! Fixed 64 bytes, then extensions, then the payload. The checksum comes first and covers all that
-//! follows and the key, and it is verified before any other field is believed: damage is never
-//! mistaken for drift. Lifetimes are durations, for no two machines' clocks agree.
+//! Fixed 64 bytes, then the payload, then extensions: what a writer knows only once the payload is
+//! written needs no place kept in front of it. The checksum comes first and covers all that follows and
+//! the key, and it is verified before any other field is believed: damage is never mistaken for
+//! drift. Lifetimes are durations, for no two machines' clocks agree.
 //!
 //! Rejected: a header encoded by a codec of its own. It would be a few bytes shorter, but its fields
 //! would have no fixed place, and a reader of another version could not tell damage from news.
 
+mod extensions;
+mod refusal;
+
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use crate::{CodecId, DecodeError, Shape};
+pub use self::{
+    extensions::{Extensions, SealNote},
+    refusal::Refusal,
+};
+use crate::{CodecId, Shape};
 
-/// Bytes before extensions and payload.
+/// Bytes before the payload; all that a value costs without extensions.
 pub const HEADER_LEN: usize = 64;
 
 /// The bytes 8..12 of every envelope, in every format version.
@@ -20,10 +28,14 @@ const MAGIC: [u8; 4] = *b"TIER";
 const FORMAT: u8 = 1;
 /// The flag of a negative entry.
 const NEGATIVE: u16 = 1;
-/// The longest lifetime that fits, in milliseconds: about 8,900 years.
-const MAX_MS: u64 = (1 << 48) - 1;
-/// What [`seal`] reserves behind the header, so that a small payload never reallocates.
-const FIRST_GUESS: usize = 192;
+/// The flag of a compressed payload.
+const COMPRESSED: u16 = 1 << 1;
+/// The flag of a payload that was encrypted.
+const SEALED: u16 = 1 << 2;
+/// The longest lifetime that fits, in milliseconds: about 34 years.
+const MAX_MS: u64 = (1 << 40) - 1;
+/// The last moment that fits, in milliseconds since 1970: in about 8,900 years.
+const MAX_STORED_MS: u64 = (1 << 48) - 1;
 
 /// What an envelope says of its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,14 +44,28 @@ pub struct Header {
     pub codec: CodecId,
     /// Whether this is the remembered answer "there is none"; the payload is then empty.
     pub negative: bool,
-    /// The entity's declared schema version.
-    pub schema: u32,
+    /// Whether the payload is compressed.
+    pub compressed: bool,
+    /// Whether the payload is encrypted.
+    pub sealed: bool,
     /// The fingerprint of the value's type.
     pub shape: Shape,
-    /// How long the value was fresh from when it was stored, in milliseconds (48 bits).
+    /// What the writer says of the entry.
+    pub meta: Meta,
+}
+
+/// What the writer of an entry says of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// The entity's declared schema version.
+    pub schema: u32,
+    /// How long the value was fresh from when it was stored, in milliseconds (40 bits).
     pub fresh_ms: u64,
-    /// How long after that it may stand in for a failing load, in milliseconds (48 bits).
+    /// How long after that it may stand in for a failing load, in milliseconds (40 bits).
     pub stale_ms: u64,
+    /// When it was stored by the server's clock, in milliseconds since 1970 (48 bits); 0 when not
+    /// known.
+    pub stored_ms: u64,
     /// The server's incarnation it was written under; 0 when not known.
     pub incarnation: u64,
     /// The source's version of the value; 0 when not known.
@@ -51,163 +77,88 @@ pub struct Header {
 pub struct Opened<'a> {
     /// What it says of the payload.
     pub header: Header,
-    /// The value's bytes.
+    /// What else it says.
+    pub extensions: Extensions,
+    /// The value's bytes; as they were written, so compressed or encrypted if the header says so.
     pub payload: &'a [u8],
-}
-
-/// What a reader accepts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expected {
-    /// The reader's codec.
-    pub codec: CodecId,
-    /// The reader's schema version.
-    pub schema: u32,
-    /// The reader's fingerprint of the type.
-    pub shape: Shape,
-}
-
-/// Why stored bytes were not believed. One variant per reason; [`label`](Self::label) names it in
-/// metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// Fewer bytes than a header.
-    #[error("shorter than a header")]
-    Truncated,
-    /// More bytes than the reader's limit.
-    #[error("longer than the limit")]
-    TooLarge,
-    /// The checksum does not match: damaged, or the value of another key.
-    #[error("damaged, or another key's value")]
-    Checksum,
-    /// No envelope of ours.
-    #[error("not an envelope")]
-    Foreign,
-    /// A format version this reader does not know.
-    #[error("unknown format version")]
-    Format,
-    /// A flag this reader does not know.
-    #[error("unknown flag")]
-    Flags,
-    /// Lengths that do not add up.
-    #[error("inconsistent lengths")]
-    Length,
-    /// Written by another codec.
-    #[error("another codec")]
-    Codec,
-    /// Written under an older schema version.
-    #[error("older schema version")]
-    OlderSchema,
-    /// Written under a newer schema version.
-    #[error("newer schema version")]
-    NewerSchema,
-    /// Written for a type of another shape.
-    #[error("another shape")]
-    Shape,
-}
-
-impl Refusal {
-    /// The reason's name in metrics: short, snake case, never changed.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Truncated => "truncated",
-            Self::TooLarge => "too_large",
-            Self::Checksum => "checksum",
-            Self::Foreign => "foreign",
-            Self::Format => "format",
-            Self::Flags => "flags",
-            Self::Length => "length",
-            Self::Codec => "codec",
-            Self::OlderSchema => "older_schema",
-            Self::NewerSchema => "newer_schema",
-            Self::Shape => "shape",
-        }
-    }
-}
-
-impl DecodeError {
-    /// The reason's name in metrics: short, snake case, never changed.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
-        match self {
-            Self::Payload(_) => "payload",
-            Self::Trailing(_) => "trailing",
-        }
-    }
+    /// The stored bytes that an encryption must vouch for: header and extensions.
+    pub vouched: [&'a [u8]; 2],
 }
 
 impl Header {
-    /// Compares what is stored with what the reader expects: the codec, then the schema version,
-    /// then the shape. A negative entry has no payload, so any codec's will do.
+    /// Compares what is stored with what the reader expects: the schema version, then the shape.
     ///
     /// # Errors
-    /// [`Refusal::Codec`], [`Refusal::OlderSchema`], [`Refusal::NewerSchema`] or
-    /// [`Refusal::Shape`], the first that applies.
-    pub fn accept(&self, expected: &Expected) -> Result<(), Refusal> {
-        if !self.negative && self.codec != expected.codec {
-            return Err(Refusal::Codec);
-        }
-        if self.schema < expected.schema {
+    /// [`Refusal::OlderSchema`], [`Refusal::NewerSchema`] or [`Refusal::Shape`], the first that
+    /// applies.
+    pub fn accept(&self, schema: u32, shape: Shape) -> Result<(), Refusal> {
+        if self.meta.schema < schema {
             return Err(Refusal::OlderSchema);
         }
-        if self.schema > expected.schema {
+        if self.meta.schema > schema {
             return Err(Refusal::NewerSchema);
         }
-        if self.shape != expected.shape {
+        if self.shape != shape {
             return Err(Refusal::Shape);
         }
         Ok(())
     }
 
-    /// The header's bytes from the magic on; the checksum is put before them last.
-    fn write(&self, payload_len: usize, out: &mut [u8; HEADER_LEN]) {
-        // A length that does not fit is written as one that cannot add up: see `seal`.
+    fn flags(&self) -> u16 {
+        let flag = |set, flag| if set { flag } else { 0 };
+        flag(self.negative, NEGATIVE)
+            | flag(self.compressed, COMPRESSED)
+            | flag(self.sealed, SEALED)
+    }
+
+    /// The header's bytes before a payload of `payload_len` bytes, the checksum's place empty.
+    pub(crate) fn bytes(&self, payload_len: usize) -> [u8; HEADER_LEN] {
+        let Meta { schema, fresh_ms, stale_ms, stored_ms, incarnation, source_version } = self.meta;
+        // A length that does not fit is written as one that cannot add up: see `finish`.
         let payload_len = u32::try_from(payload_len).unwrap_or(u32::MAX);
-        let flags = if self.negative { NEGATIVE } else { 0 };
+        let mut out = [0; HEADER_LEN];
         out[8..12].copy_from_slice(&MAGIC);
         out[12] = FORMAT;
         out[13] = self.codec.0;
-        out[14..16].copy_from_slice(&flags.to_le_bytes());
-        out[16..20].copy_from_slice(&self.schema.to_le_bytes());
+        out[14..16].copy_from_slice(&self.flags().to_le_bytes());
+        out[16..20].copy_from_slice(&schema.to_le_bytes());
         out[20..24].copy_from_slice(&payload_len.to_le_bytes());
         out[24..32].copy_from_slice(&self.shape.value().to_le_bytes());
-        out[32..38].copy_from_slice(&u48(self.fresh_ms));
-        out[38..44].copy_from_slice(&u48(self.stale_ms));
-        out[44..48].copy_from_slice(&0u32.to_le_bytes());
-        out[48..56].copy_from_slice(&self.incarnation.to_le_bytes());
-        out[56..64].copy_from_slice(&self.source_version.to_le_bytes());
+        out[32..37].copy_from_slice(&fresh_ms.min(MAX_MS).to_le_bytes()[..5]);
+        out[37..42].copy_from_slice(&stale_ms.min(MAX_MS).to_le_bytes()[..5]);
+        out[42..48].copy_from_slice(&stored_ms.min(MAX_STORED_MS).to_le_bytes()[..6]);
+        out[48..56].copy_from_slice(&incarnation.to_le_bytes());
+        out[56..64].copy_from_slice(&source_version.to_le_bytes());
+        out
     }
 }
 
-/// Seals a value: `payload` appends its bytes behind the place kept for the header, which is then
-/// written in front of them. The bytes are written once and never moved but by the vector's growth.
-///
-/// Lifetimes of more than 48 bits are stored as the longest that fit. A payload of more than
-/// [`u32::MAX`] bytes yields an envelope that no reader opens ([`Refusal::Length`]): whoever stores
-/// it has a far lower limit and checks the length of the result.
-///
-/// # Errors
-/// Whatever `payload` returns.
-pub fn seal<E>(
-    header: &Header,
-    key: &[u8],
-    payload: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-) -> Result<Vec<u8>, E> {
-    let mut bytes = Vec::with_capacity(HEADER_LEN + FIRST_GUESS);
+/// The beginning of an envelope: the header's place, kept, and room for a payload of `expected`
+/// bytes. The payload is appended to it, and then [`finish`] is called.
+#[must_use]
+pub fn begin(expected: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_LEN + expected);
     bytes.resize(HEADER_LEN, 0);
-    payload(&mut bytes)?;
-    // A closure that shortened the vector sealed an empty payload, not a broken header.
+    bytes
+}
+
+/// Ends an envelope that [`begin`] began: everything behind the header's place is the payload. The
+/// bytes are written once and never moved but by the vector's growth.
+///
+/// Times that do not fit are stored as the largest that do. A payload of more than [`u32::MAX`] bytes yields an envelope that no reader opens
+/// ([`Refusal::Length`]): whoever stores it has a far lower limit and checks the length.
+pub fn finish(bytes: &mut Vec<u8>, header: &Header, extensions: &Extensions, key: &[u8]) {
+    // A writer that shortened the vector wrote an empty payload, not a broken header.
     bytes.resize(bytes.len().max(HEADER_LEN), 0);
-    let payload_len = bytes.len() - HEADER_LEN;
-    if let Some(head) = bytes.first_chunk_mut() {
-        header.write(payload_len, head);
+    let head = header.bytes(bytes.len() - HEADER_LEN);
+    extensions.append(bytes);
+    if let Some(place) = bytes.first_chunk_mut() {
+        *place = head;
     }
-    let sum = checksum(&bytes, key);
+    let sum = checksum(bytes, key);
     if let Some(place) = bytes.first_chunk_mut() {
         *place = sum.to_le_bytes();
     }
-    Ok(bytes)
 }
 
 /// Opens an envelope: checks that it is whole, of this key, and of a format this reader knows. What
@@ -217,7 +168,7 @@ pub fn seal<E>(
 /// A [`Refusal`], the first that applies of: [`Truncated`](Refusal::Truncated),
 /// [`TooLarge`](Refusal::TooLarge) (more than `limit` bytes in all),
 /// [`Checksum`](Refusal::Checksum), [`Foreign`](Refusal::Foreign), [`Format`](Refusal::Format),
-/// [`Flags`](Refusal::Flags), [`Length`](Refusal::Length).
+/// [`Flags`](Refusal::Flags), [`Length`](Refusal::Length), [`Extension`](Refusal::Extension).
 pub fn open<'a>(bytes: &'a [u8], key: &[u8], limit: usize) -> Result<Opened<'a>, Refusal> {
     let Some((head, body)) = bytes.split_first_chunk::<HEADER_LEN>() else {
         return Err(Refusal::Truncated);
@@ -225,80 +176,52 @@ pub fn open<'a>(bytes: &'a [u8], key: &[u8], limit: usize) -> Result<Opened<'a>,
     if bytes.len() > limit {
         return Err(Refusal::TooLarge);
     }
-    let mut head = Fields(head);
-    if u64::from_le_bytes(head.take()) != checksum(bytes, key) {
+    let mut fields = Fields(head);
+    if u64::from_le_bytes(fields.take()) != checksum(bytes, key) {
         return Err(Refusal::Checksum);
     }
-    if head.take() != MAGIC {
+    if fields.take() != MAGIC {
         return Err(Refusal::Foreign);
     }
-    if head.take() != [FORMAT] {
+    if fields.take() != [FORMAT] {
         return Err(Refusal::Format);
     }
-    let [codec] = head.take();
-    let flags = u16::from_le_bytes(head.take());
-    if flags & !NEGATIVE != 0 {
+    let [codec] = fields.take();
+    let flags = u16::from_le_bytes(fields.take());
+    let has = |flag| flags & flag != 0;
+    let (negative, compressed, sealed) = (has(NEGATIVE), has(COMPRESSED), has(SEALED));
+    if flags & !(NEGATIVE | COMPRESSED | SEALED) != 0 || (negative && compressed) {
         return Err(Refusal::Flags);
     }
-    let negative = flags & NEGATIVE != 0;
-    let schema = u32::from_le_bytes(head.take());
-    let payload_len = u32::from_le_bytes(head.take());
-    let shape = Shape::from_value(u64::from_le_bytes(head.take()));
-    let fresh_ms = wide(head.take());
-    let stale_ms = wide(head.take());
-    let extensions_len = u32::from_le_bytes(head.take());
-    let incarnation = u64::from_le_bytes(head.take());
-    let source_version = u64::from_le_bytes(head.take());
+    let schema = u32::from_le_bytes(fields.take());
+    let payload_len = u32::from_le_bytes(fields.take());
+    let shape = Shape::from_value(u64::from_le_bytes(fields.take()));
+    let fresh_ms = fields.number::<5>();
+    let stale_ms = fields.number::<5>();
+    let stored_ms = fields.number::<6>();
+    let incarnation = u64::from_le_bytes(fields.take());
+    let source_version = u64::from_le_bytes(fields.take());
 
-    let (extensions, payload) = usize::try_from(extensions_len)
+    let (payload, tail) = usize::try_from(payload_len)
         .ok()
         .and_then(|len| body.split_at_checked(len))
         .ok_or(Refusal::Length)?;
-    if usize::try_from(payload_len) != Ok(payload.len())
-        || (negative && !payload.is_empty())
-        || !extensions_add_up(extensions)
-    {
+    if negative && !sealed && !payload.is_empty() {
         return Err(Refusal::Length);
     }
-    let header = Header {
-        codec: CodecId(codec),
-        negative,
-        schema,
-        shape,
-        fresh_ms,
-        stale_ms,
-        incarnation,
-        source_version,
-    };
-    Ok(Opened { header, payload })
+    let extensions = Extensions::read(tail)?;
+    if extensions.seal.is_some() != sealed || (extensions.dictionary.is_some() && !compressed) {
+        return Err(Refusal::Extension);
+    }
+    let meta = Meta { schema, fresh_ms, stale_ms, stored_ms, incarnation, source_version };
+    let header = Header { codec: CodecId(codec), negative, compressed, sealed, shape, meta };
+    let vouched = [head.get(8..).unwrap_or_default(), tail];
+    Ok(Opened { header, extensions, payload, vouched })
 }
 
 /// The checksum of an envelope: over everything behind it, seeded by the key.
 fn checksum(bytes: &[u8], key: &[u8]) -> u64 {
     xxh3_64_with_seed(bytes.get(8..).unwrap_or_default(), xxh3_64(key))
-}
-
-/// Whether extensions are a whole number of `[kind u8][length u16][bytes]`. None is known to this
-/// version, so all are skipped.
-fn extensions_add_up(mut rest: &[u8]) -> bool {
-    while let Some((&[_kind, low, high], behind)) = rest.split_first_chunk() {
-        match behind.split_at_checked(u16::from_le_bytes([low, high]).into()) {
-            Some((_, next)) => rest = next,
-            None => return false,
-        }
-    }
-    rest.is_empty()
-}
-
-/// The low 48 bits of a lifetime, saturating.
-fn u48(ms: u64) -> [u8; 6] {
-    let [a, b, c, d, e, f, _, _] = ms.min(MAX_MS).to_le_bytes();
-    [a, b, c, d, e, f]
-}
-
-/// A lifetime from its 48 bits.
-fn wide([a, b, c, d, e, f]: [u8; 6]) -> u64 {
-    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
 }
 
 /// The header's fields, taken from front to back.
@@ -312,5 +235,14 @@ impl Fields<'_> {
         };
         self.0 = rest;
         *field
+    }
+
+    /// The next `N` bytes, at most eight, as a number.
+    fn number<const N: usize>(&mut self) -> u64 {
+        let mut wide = [0; 8];
+        for (to, from) in wide.iter_mut().zip(self.take::<N>()) {
+            *to = from;
+        }
+        u64::from_le_bytes(wide)
     }
 }

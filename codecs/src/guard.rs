@@ -1,68 +1,84 @@
-//! Bounds on decoding that serde's formats do not set themselves.
+//! Bounds that serde's formats do not set themselves, on both sides of the bytes.
 //!
-//! [`Guard`] stands between a type and the format's deserializer. It bounds nesting, so that hostile
-//! bytes cannot overflow the stack (which would end the process), and it bounds the number of parts
-//! by the input's length, so that five bytes cannot announce two thousand million values that take no
-//! bytes. Rejected: looking through the payload before decoding it, which only a self-describing
-//! format allows.
+//! [`decode`] bounds what hostile bytes may cost. [`encode`] refuses what would not come back: a
+//! value beyond those bounds, and one that the format would quietly turn into another.
 
-use std::cell::Cell;
+mod decode;
+mod encode;
 
-use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
+use std::{
+    cell::{Cell, RefCell},
+    fmt::Display,
+};
+
+pub(crate) use self::{
+    decode::deserialize,
+    encode::{Rules, serialize},
 };
 
 /// The deepest nesting of containers, options and newtypes among them, that is decoded.
 const MAX_DEPTH: u32 = 128;
-/// How many parts a value may have whatever its length: what an honest list of units may hold.
-const FREE_PARTS: usize = 65_536;
-/// How many parts it may have per byte: an honest part takes a byte, unless it is a unit.
-const PARTS_PER_BYTE: usize = 16;
+/// The deepest that is encoded: a little less, for a type may be read through more layers than it
+/// is written through.
+const MAX_ENCODED_DEPTH: u32 = 120;
+/// What a part costs: about the memory of a small value, and a bound on parts that take neither
+/// bytes nor memory.
+const PART: usize = 16;
+/// The memory, in bytes, that a value may take however short it is.
+const FREE: usize = 4 << 20;
+/// The memory, in bytes, that it may take for each of its encoded bytes: an enum of one byte may be
+/// a large one.
+const PER_BYTE: usize = 64;
 
-/// Decodes a `T` from `format`, whose input has `len` bytes.
-pub(crate) fn deserialize<'de, T, D>(format: D, len: usize) -> Result<T, D::Error>
-where
-    T: DeserializeOwned,
-    D: Deserializer<'de>,
-{
-    let parts = len.saturating_mul(PARTS_PER_BYTE).saturating_add(FREE_PARTS);
-    let meter = Meter { depth: Cell::new(0), parts: Cell::new(parts), len };
-    T::deserialize(Guard { inner: format, meter: &meter })
+/// The memory that a value of `len` encoded bytes may take.
+fn allowance(len: usize) -> usize {
+    len.saturating_mul(PER_BYTE).saturating_add(FREE)
 }
 
-/// What one decoding may still use.
+/// What one encoding or decoding has used.
 struct Meter {
     depth: Cell<u32>,
-    parts: Cell<usize>,
-    len: usize,
+    max_depth: u32,
+    /// In bytes.
+    memory: Cell<usize>,
+    /// Why the guard refused: formats drop the words of errors they are handed.
+    reason: RefCell<Option<String>>,
 }
 
 impl Meter {
+    fn new(max_depth: u32) -> Self {
+        Self { depth: Cell::new(0), max_depth, memory: Cell::new(0), reason: RefCell::new(None) }
+    }
+
     /// Enters a container; leaves it when the answer is dropped.
-    fn enter<E: Error>(&self) -> Result<Level<'_>, E> {
+    #[inline]
+    fn enter<E>(&self, fail: impl FnOnce(&str) -> E) -> Result<Level<'_>, E> {
         let depth = self.depth.get();
-        if depth >= MAX_DEPTH {
-            return Err(E::custom("nested too deeply"));
+        if depth >= self.max_depth {
+            return Err(fail(
+                self.refuse(format_args!("nested deeper than {} levels", self.max_depth)),
+            ));
         }
         self.depth.set(depth + 1);
         Ok(Level(self))
     }
 
-    /// Pays for one part.
-    fn pay<E: Error>(&self) -> Result<(), E> {
-        match self.parts.get().checked_sub(1) {
-            Some(left) => {
-                self.parts.set(left);
-                Ok(())
-            }
-            None => Err(E::custom("more parts than the bytes can hold")),
-        }
+    #[inline]
+    fn pay(&self, memory: usize) {
+        self.memory.set(self.memory.get().saturating_add(memory));
     }
 
-    /// A size hint that no reader can be harmed by.
-    fn hint(&self, claimed: Option<usize>) -> Option<usize> {
-        claimed.map(|size| size.min(self.len))
+    /// Notes why the guard refuses; gives the words that the format is told.
+    #[cold]
+    fn refuse(&self, reason: impl Display) -> &'static str {
+        self.reason.borrow_mut().get_or_insert_with(|| reason.to_string());
+        "refused"
+    }
+
+    /// The guard's reason, if there is one; else the format's.
+    #[cold]
+    fn explain(&self, error: impl Display) -> String {
+        self.reason.take().unwrap_or_else(|| error.to_string())
     }
 }
 
@@ -70,239 +86,8 @@ impl Meter {
 struct Level<'m>(&'m Meter);
 
 impl Drop for Level<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.0.depth.set(self.0.depth.get().saturating_sub(1));
-    }
-}
-
-/// A part of the format's machinery, watched: its deserializer, an access, a visitor or a seed.
-struct Guard<'m, I> {
-    inner: I,
-    meter: &'m Meter,
-}
-
-impl<'m, I> Guard<'m, I> {
-    /// Watches another part with the same meter.
-    fn over<J>(&self, inner: J) -> Guard<'m, J> {
-        Guard { inner, meter: self.meter }
-    }
-}
-
-/// Passes calls for values without parts straight on.
-macro_rules! leaves {
-    ($($method:ident)*) => {$(
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-            self.inner.$method(visitor)
-        }
-    )*};
-}
-
-/// Passes calls for containers on, one level deeper and with the visitor watched.
-macro_rules! containers {
-    ($($method:ident($($arg:ident: $type:ty),*))*) => {$(
-        fn $method<V: Visitor<'de>>(self, $($arg: $type,)* visitor: V) -> Result<V::Value, D::Error> {
-            let _level = self.meter.enter()?;
-            let visitor = self.over(visitor);
-            self.inner.$method($($arg,)* visitor)
-        }
-    )*};
-}
-
-impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
-    type Error = D::Error;
-
-    leaves! {
-        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
-        deserialize_i128 deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
-        deserialize_u128 deserialize_f32 deserialize_f64 deserialize_char deserialize_str
-        deserialize_string deserialize_bytes deserialize_byte_buf deserialize_unit
-        deserialize_identifier
-    }
-
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_unit_struct(name, visitor)
-    }
-
-    containers! {
-        deserialize_any()
-        deserialize_ignored_any()
-        deserialize_option()
-        deserialize_seq()
-        deserialize_map()
-        deserialize_newtype_struct(name: &'static str)
-        deserialize_tuple(len: usize)
-        deserialize_tuple_struct(name: &'static str, len: usize)
-        deserialize_struct(name: &'static str, fields: &'static [&'static str])
-        deserialize_enum(name: &'static str, variants: &'static [&'static str])
-    }
-
-    fn is_human_readable(&self) -> bool {
-        self.inner.is_human_readable()
-    }
-}
-
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Guard<'_, S> {
-    type Value = S::Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, format: D) -> Result<S::Value, D::Error> {
-        let format = self.over(format);
-        self.inner.deserialize(format)
-    }
-}
-
-/// Passes visits of plain values on.
-macro_rules! visits {
-    ($($method:ident: $type:ty)*) => {$(
-        fn $method<E: Error>(self, value: $type) -> Result<V::Value, E> {
-            self.inner.$method(value)
-        }
-    )*};
-}
-
-impl<'de, V: Visitor<'de>> Visitor<'de> for Guard<'_, V> {
-    type Value = V::Value;
-
-    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.inner.expecting(out)
-    }
-
-    visits! {
-        visit_bool: bool
-        visit_i8: i8
-        visit_i16: i16
-        visit_i32: i32
-        visit_i64: i64
-        visit_i128: i128
-        visit_u8: u8
-        visit_u16: u16
-        visit_u32: u32
-        visit_u64: u64
-        visit_u128: u128
-        visit_f32: f32
-        visit_f64: f64
-        visit_char: char
-        visit_str: &str
-        visit_borrowed_str: &'de str
-        visit_string: String
-        visit_bytes: &[u8]
-        visit_borrowed_bytes: &'de [u8]
-        visit_byte_buf: Vec<u8>
-    }
-
-    fn visit_none<E: Error>(self) -> Result<V::Value, E> {
-        self.inner.visit_none()
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
-        self.inner.visit_unit()
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, format: D) -> Result<V::Value, D::Error> {
-        let format = self.over(format);
-        self.inner.visit_some(format)
-    }
-
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, format: D) -> Result<V::Value, D::Error> {
-        let format = self.over(format);
-        self.inner.visit_newtype_struct(format)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        let access = self.over(access);
-        self.inner.visit_seq(access)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        let access = self.over(access);
-        self.inner.visit_map(access)
-    }
-
-    fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
-        let access = self.over(access);
-        self.inner.visit_enum(access)
-    }
-}
-
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guard<'_, A> {
-    type Error = A::Error;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, A::Error> {
-        self.meter.pay()?;
-        let seed = self.over(seed);
-        self.inner.next_element_seed(seed)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        self.meter.hint(self.inner.size_hint())
-    }
-}
-
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guard<'_, A> {
-    type Error = A::Error;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, A::Error> {
-        self.meter.pay()?;
-        let seed = self.over(seed);
-        self.inner.next_key_seed(seed)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        let seed = self.over(seed);
-        self.inner.next_value_seed(seed)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        self.meter.hint(self.inner.size_hint())
-    }
-}
-
-impl<'de, 'm, A: EnumAccess<'de>> EnumAccess<'de> for Guard<'m, A> {
-    type Error = A::Error;
-    type Variant = Guard<'m, A::Variant>;
-
-    fn variant_seed<S: DeserializeSeed<'de>>(
-        self,
-        seed: S,
-    ) -> Result<(S::Value, Self::Variant), A::Error> {
-        let Self { inner, meter } = self;
-        let (name, content) = inner.variant_seed(Guard { inner: seed, meter })?;
-        Ok((name, Guard { inner: content, meter }))
-    }
-}
-
-impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guard<'_, A> {
-    type Error = A::Error;
-
-    fn unit_variant(self) -> Result<(), A::Error> {
-        self.inner.unit_variant()
-    }
-
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
-        let seed = self.over(seed);
-        self.inner.newtype_variant_seed(seed)
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        let visitor = self.over(visitor);
-        self.inner.tuple_variant(len, visitor)
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, A::Error> {
-        let visitor = self.over(visitor);
-        self.inner.struct_variant(fields, visitor)
     }
 }

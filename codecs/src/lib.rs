@@ -2,48 +2,76 @@
 //!
 //! Three things, none of which knows a tier or the engine:
 //!
-//! - a [`Codec`] turns values into bytes: [`Postcard`];
+//! - a [`Codec`] turns values into bytes and back: [`Postcard`], [`MessagePack`], [`Json`]. A
+//!   [`Packing`] is a codec, perhaps in [`Zstd`] (compressed) or [`Sealed`] (encrypted);
 //! - a [`Shape`] is the fingerprint of a type, as serde sees it, so that a struct which changed
 //!   never decodes an entry of its former self;
 //! - the [`envelope`] around the bytes says what they are and proves that they are whole and belong
 //!   to their key.
 //!
+//! [`CodecFor`] is what the engine calls, and leads through all three:
+//!
 //! ```
 //! # #[cfg(feature = "postcard")] {
-//! use tiered_codecs::{Codec, CodecFor, Postcard, envelope::{self, Expected, Header}};
+//! use tiered_codecs::{CodecFor, Postcard, envelope::Meta};
 //!
-//! let (codec, schema) = (Codec::id(&Postcard), 1);
-//! let shape = CodecFor::<(u32, String)>::shape(&Postcard);
-//! let header = Header {
-//!     codec, schema, shape,
-//!     negative: false,
-//!     fresh_ms: 300_000,
-//!     stale_ms: 0,
-//!     incarnation: 0,
-//!     source_version: 0,
-//! };
 //! let value = (7, "seven".to_owned());
-//! let bytes = envelope::seal(&header, b"key", |out| Codec::encode(&Postcard, &value, out)).unwrap();
+//! let meta = Meta { schema: 1, fresh_ms: 300_000, ..Meta::default() };
+//! let bytes = Postcard.pack(&meta, b"shop:user:7", Some(&value)).unwrap();
 //!
-//! let opened = envelope::open(&bytes, b"key", 1 << 20).unwrap();
-//! opened.header.accept(&Expected { codec, schema, shape }).unwrap();
-//! assert_eq!(Codec::decode::<(u32, String)>(&Postcard, opened.payload), Ok(value));
+//! let unpacked = CodecFor::<(u32, String)>::unpack(&Postcard, &bytes, b"shop:user:7", 1 << 20).unwrap();
+//! unpacked.header.accept(1, CodecFor::<(u32, String)>::shape(&Postcard)).unwrap();
+//! let read: (u32, String) = CodecFor::decode(&Postcard, &unpacked).unwrap();
+//! assert_eq!(read, value);
 //! # }
 //! ```
 //!
-//! A new codec is one file here that implements [`Codec`].
+//! A new codec is one file here that implements [`Codec`], and a line in `builtin.rs`. In the source, a
+//! value goes `codec_for` → `packing` (the stages) → a codec → `compression` → `sealing` → `envelope`;
+//! `guard` bounds what a codec does not.
 
+mod also;
+mod builtin;
 mod codec;
+mod codec_for;
+#[cfg(feature = "zstd")]
+mod compression;
 pub mod envelope;
-#[cfg(feature = "postcard")]
+#[cfg(any(feature = "postcard", feature = "messagepack", feature = "json"))]
 mod guard;
+#[cfg(feature = "json")]
+mod json;
+#[cfg(feature = "messagepack")]
+mod message_pack;
+mod old;
+mod packing;
+#[cfg(any(feature = "zstd", feature = "seal"))]
+mod pool;
 #[cfg(feature = "postcard")]
 mod postcard;
+#[cfg(feature = "seal")]
+mod sealed;
+#[cfg(feature = "seal")]
+mod sealing;
 mod shape;
+#[cfg(feature = "zstd")]
+mod zstd;
 
+#[cfg(feature = "json")]
+pub use self::json::Json;
+#[cfg(feature = "messagepack")]
+pub use self::message_pack::MessagePack;
 #[cfg(feature = "postcard")]
 pub use self::postcard::Postcard;
+#[cfg(feature = "zstd")]
+pub use self::zstd::Zstd;
 pub use self::{
-    codec::{Codec, CodecFor, CodecId, DecodeError, EncodeError, NoCodec},
+    also::Also,
+    codec::{Codec, CodecId, DecodeError, EncodeError},
+    codec_for::{CodecFor, NoCodec},
+    old::OldValue,
+    packing::{Packing, Unpacked},
     shape::Shape,
 };
+#[cfg(feature = "seal")]
+pub use self::{sealed::Sealed, sealing::SealKey};

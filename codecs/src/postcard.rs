@@ -11,14 +11,27 @@ use crate::{Codec, CodecId, DecodeError, EncodeError, guard};
 
 /// The codec of the crate `postcard`.
 ///
-/// A value nested deeper than 128 containers encodes, but is refused when decoded, and so is one
-/// with far more parts than bytes: see [`Codec::decode`]'s bounds.
+/// Refuses to encode what it could not read back: values nested deeper than 120 containers, values
+/// with far more parts than bytes, and fields left out by `skip_serializing_if`. Types that ask the
+/// format what comes next (`flatten`, untagged and internally tagged enums, `serde_json::Value`)
+/// need a codec that describes itself: [`MessagePack`](crate::MessagePack) or
+/// [`Json`](crate::Json).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Postcard;
 
+struct Rules;
+
+impl guard::Rules for Rules {
+    const BARE_OPTIONS: bool = false;
+    const NIL_UNIT_STRUCTS: bool = false;
+    const FINITE_FLOATS: bool = false;
+    const POSITIONAL: bool = true;
+    const WIDE_FLOATS: bool = false;
+}
+
 impl Codec for Postcard {
     fn id(&self) -> CodecId {
-        CodecId(1)
+        CodecId::POSTCARD
     }
 
     fn encode<T: Serialize + ?Sized>(
@@ -26,19 +39,16 @@ impl Codec for Postcard {
         value: &T,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
-        postcard::serialize_with_flavor(value, Append(out))
-            .map_err(|error| EncodeError(error.to_string()))
+        guard::serialize::<Rules, _, _>(value, out, |out, value| {
+            postcard::serialize_with_flavor(&value, Append(out))
+        })
     }
 
     fn decode<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, DecodeError> {
         let mut reader = postcard::Deserializer::from_bytes(payload);
-        let value = guard::deserialize(&mut reader, payload.len())
-            .map_err(|error| DecodeError::Payload(error.to_string()))?;
+        let value = guard::deserialize(&mut reader, payload.len())?;
         let rest = reader.finalize().map_err(|error| DecodeError::Payload(error.to_string()))?;
-        match rest.len() {
-            0 => Ok(value),
-            more => Err(DecodeError::Trailing(more)),
-        }
+        if rest.is_empty() { Ok(value) } else { Err(DecodeError::Trailing) }
     }
 }
 
@@ -49,11 +59,13 @@ struct Append<'a>(&'a mut Vec<u8>);
 impl Flavor for Append<'_> {
     type Output = ();
 
+    #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         self.0.push(byte);
         Ok(())
     }
 
+    #[inline]
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
         self.0.extend_from_slice(bytes);
         Ok(())

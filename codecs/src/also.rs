@@ -1,0 +1,72 @@
+//! Reading what another codec wrote: a codec from elsewhere that a service is leaving behind.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Codec, CodecId, DecodeError, EncodeError, Packing};
+
+/// Writes as `P`, and reads what `P` reads and what the codec `D` wrote. This crate's own codecs
+/// need none of it: where they are compiled in, they are read anyhow.
+#[derive(Clone, Debug)]
+pub struct Also<P, D> {
+    inner: P,
+    old: D,
+}
+
+impl<P: Packing, D: Codec> Also<P, D> {
+    /// Writes as `inner`, and also reads `old`.
+    pub fn new(inner: P, old: D) -> Self {
+        Self { inner, old }
+    }
+}
+
+impl<P: Packing, D: Codec> Packing for Also<P, D> {
+    fn id(&self) -> CodecId {
+        self.inner.id()
+    }
+
+    fn encode<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        self.inner.encode(value, out)
+    }
+
+    fn decode<T: DeserializeOwned>(&self, id: CodecId, payload: &[u8]) -> Result<T, DecodeError> {
+        if id == Codec::id(&self.old) {
+            Codec::decode(&self.old, payload)
+        } else {
+            self.inner.decode(id, payload)
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.inner.check()?;
+        self.old.check()?;
+        let id = Codec::id(&self.old);
+        if self.inner.foreign().contains(&id) {
+            return Err(format!(
+                "two codecs have the id {}, the one to read besides is {:?}: nobody could tell \
+                 whose an entry is; give one of them another id",
+                id.0, self.old
+            ));
+        }
+        Ok(())
+    }
+
+    fn foreign(&self) -> Vec<CodecId> {
+        let mut ids = self.inner.foreign();
+        ids.extend(self.old.foreign());
+        ids
+    }
+
+    #[cfg(feature = "zstd")]
+    fn compression(&self) -> Option<&crate::compression::Compression> {
+        self.inner.compression()
+    }
+
+    #[cfg(feature = "seal")]
+    fn keys(&self) -> Option<&crate::sealing::Keys> {
+        self.inner.keys()
+    }
+}

@@ -1,0 +1,300 @@
+//! What hostile bytes may cost.
+//!
+//! [`Guard`] stands between a type and the format's deserializer. It bounds nesting, so that hostile
+//! bytes cannot overflow the stack (which would end the process), and it bounds the number of parts
+//! by the input's length, so that five bytes cannot announce two thousand million values that take no
+//! bytes. Rejected: looking through the payload before decoding it, which only a self-describing
+//! format allows; and growing the stack, which needs assembly and lets a bomb have the memory instead.
+
+use std::cell::Cell;
+
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
+};
+
+use super::{Level, MAX_DEPTH, PART, allowance};
+use crate::DecodeError;
+
+/// Decodes a `T` from `format`, whose input has `len` bytes.
+pub(crate) fn deserialize<'de, T, D>(format: D, len: usize) -> Result<T, DecodeError>
+where
+    T: DeserializeOwned,
+    D: Deserializer<'de>,
+{
+    let meter = super::Meter::new(MAX_DEPTH);
+    let meter = Meter { used: &meter, allowance: allowance(len), hints: Cell::new(len) };
+    T::deserialize(Guard { inner: format, meter: &meter })
+        .map_err(|error| DecodeError::Payload(meter.used.explain(error)))
+}
+
+/// What one decoding may still use.
+struct Meter<'m> {
+    used: &'m super::Meter,
+    allowance: usize,
+    /// How many elements may still be announced: an honest one takes a byte, unless it is a unit.
+    hints: Cell<usize>,
+}
+
+impl Meter<'_> {
+    /// Enters a container that becomes a `T`; leaves it when the answer is dropped.
+    #[inline]
+    fn enter<T, E: Error>(&self) -> Result<Level<'_>, E> {
+        let level = self.used.enter(|words| E::custom(words))?;
+        self.pay(size_of::<T>())?;
+        Ok(level)
+    }
+
+    /// Pays for so many bytes of memory.
+    #[inline]
+    fn pay<E: Error>(&self, memory: usize) -> Result<(), E> {
+        self.used.pay(memory);
+        if self.used.memory.get() > self.allowance {
+            return Err(E::custom(self.used.refuse(format_args!(
+                "it would take more than {} bytes of memory",
+                self.allowance
+            ))));
+        }
+        Ok(())
+    }
+
+    /// A size hint that no reader can be harmed by. All containers draw from one stock, for nested
+    /// ones are reserved at the same time.
+    #[inline]
+    fn hint(&self, claimed: Option<usize>) -> Option<usize> {
+        let hint = claimed?.min(self.hints.get());
+        self.hints.set(self.hints.get() - hint);
+        Some(hint)
+    }
+}
+
+/// A part of the format's machinery, watched: its deserializer, an access, a visitor or a seed.
+struct Guard<'m, I> {
+    inner: I,
+    meter: &'m Meter<'m>,
+}
+
+impl<'m, I> Guard<'m, I> {
+    /// Watches another part with the same meter.
+    fn over<J>(&self, inner: J) -> Guard<'m, J> {
+        Guard { inner, meter: self.meter }
+    }
+}
+
+/// Passes calls for values without parts straight on.
+macro_rules! leaves {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+            self.inner.$method(visitor)
+        }
+    )*};
+}
+
+/// Passes calls for containers on, one level deeper and with the visitor watched.
+macro_rules! containers {
+    ($($method:ident($($arg:ident: $type:ty),*))*) => {$(
+        fn $method<V: Visitor<'de>>(self, $($arg: $type,)* visitor: V) -> Result<V::Value, D::Error> {
+            let _level = self.meter.enter::<V::Value, D::Error>()?;
+            let visitor = self.over(visitor);
+            self.inner.$method($($arg,)* visitor)
+        }
+    )*};
+}
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
+    type Error = D::Error;
+
+    leaves! {
+        deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_i128 deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+        deserialize_u128 deserialize_f32 deserialize_f64 deserialize_char
+    }
+
+    // A self-describing format may find a container where a string or a unit was asked for, and a
+    // visitor may take it.
+    containers! {
+        deserialize_any()
+        deserialize_ignored_any()
+        deserialize_identifier()
+        deserialize_str()
+        deserialize_string()
+        deserialize_bytes()
+        deserialize_byte_buf()
+        deserialize_unit()
+        deserialize_unit_struct(name: &'static str)
+        deserialize_option()
+        deserialize_seq()
+        deserialize_map()
+        deserialize_newtype_struct(name: &'static str)
+        deserialize_tuple(len: usize)
+        deserialize_tuple_struct(name: &'static str, len: usize)
+        deserialize_struct(name: &'static str, fields: &'static [&'static str])
+        deserialize_enum(name: &'static str, variants: &'static [&'static str])
+    }
+
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Guard<'_, S> {
+    type Value = S::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, format: D) -> Result<S::Value, D::Error> {
+        let format = self.over(format);
+        self.inner.deserialize(format)
+    }
+}
+
+/// Passes visits of plain values on.
+macro_rules! visits {
+    ($($method:ident: $type:ty)*) => {$(
+        fn $method<E: Error>(self, value: $type) -> Result<V::Value, E> {
+            self.inner.$method(value)
+        }
+    )*};
+}
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for Guard<'_, V> {
+    type Value = V::Value;
+
+    fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.expecting(out)
+    }
+
+    visits! {
+        visit_bool: bool
+        visit_i8: i8
+        visit_i16: i16
+        visit_i32: i32
+        visit_i64: i64
+        visit_i128: i128
+        visit_u8: u8
+        visit_u16: u16
+        visit_u32: u32
+        visit_u64: u64
+        visit_u128: u128
+        visit_f32: f32
+        visit_f64: f64
+        visit_char: char
+        visit_str: &str
+        visit_borrowed_str: &'de str
+        visit_string: String
+        visit_bytes: &[u8]
+        visit_borrowed_bytes: &'de [u8]
+        visit_byte_buf: Vec<u8>
+    }
+
+    fn visit_none<E: Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_none()
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
+        self.inner.visit_unit()
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, format: D) -> Result<V::Value, D::Error> {
+        let format = self.over(format);
+        self.inner.visit_some(format)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, format: D) -> Result<V::Value, D::Error> {
+        let format = self.over(format);
+        self.inner.visit_newtype_struct(format)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
+        let access = self.over(access);
+        self.inner.visit_seq(access)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
+        let access = self.over(access);
+        self.inner.visit_map(access)
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
+        let access = self.over(access);
+        self.inner.visit_enum(access)
+    }
+}
+
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guard<'_, A> {
+    type Error = A::Error;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
+        self.meter.pay(PART)?;
+        let seed = self.over(seed);
+        self.inner.next_element_seed(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.meter.hint(self.inner.size_hint())
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guard<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
+        self.meter.pay(PART)?;
+        let seed = self.over(seed);
+        self.inner.next_key_seed(seed)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        let seed = self.over(seed);
+        self.inner.next_value_seed(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.meter.hint(self.inner.size_hint())
+    }
+}
+
+impl<'de, 'm, A: EnumAccess<'de>> EnumAccess<'de> for Guard<'m, A> {
+    type Error = A::Error;
+    type Variant = Guard<'m, A::Variant>;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<(S::Value, Self::Variant), A::Error> {
+        let Self { inner, meter } = self;
+        let (name, content) = inner.variant_seed(Guard { inner: seed, meter })?;
+        Ok((name, Guard { inner: content, meter }))
+    }
+}
+
+impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guard<'_, A> {
+    type Error = A::Error;
+
+    fn unit_variant(self) -> Result<(), A::Error> {
+        self.inner.unit_variant()
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
+        let seed = self.over(seed);
+        self.inner.newtype_variant_seed(seed)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
+        let visitor = self.over(visitor);
+        self.inner.tuple_variant(len, visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, A::Error> {
+        let visitor = self.over(visitor);
+        self.inner.struct_variant(fields, visitor)
+    }
+}

@@ -1,0 +1,367 @@
+//! What would not come back.
+//!
+//! Formats have gaps that serde does not report: JSON and MessagePack write `Some(None)` as they
+//! write `None`, JSON writes NaN as null, and postcard has no trace of a field that
+//! `skip_serializing_if` left out, so that the next field is read in its place. A cache that stored
+//! such a value would serve another one. [`Guard`] stands between a value and the format's
+//! serializer and refuses it, and so it does with what the decoder's bounds would refuse later.
+//! Rejected: decoding what was just encoded, which doubles the work and proves nothing, for most
+//! types cannot be compared.
+
+use std::{fmt::Display, marker::PhantomData};
+
+use serde::ser::{
+    Error, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
+    SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
+};
+
+use super::{Level, MAX_ENCODED_DEPTH, Meter, PART, allowance};
+use crate::EncodeError;
+
+/// What a format cannot express.
+pub(crate) trait Rules {
+    /// An option is written as its content: one that holds a nil reads as `None`.
+    const BARE_OPTIONS: bool;
+    /// A unit struct is written as a nil.
+    const NIL_UNIT_STRUCTS: bool;
+    /// Floats are finite.
+    const FINITE_FLOATS: bool;
+    /// Every field has its place.
+    const POSITIONAL: bool;
+    /// Floats may be read with another width than they were written with.
+    const WIDE_FLOATS: bool;
+}
+
+/// Encodes `value` by `write`, which runs it on a serializer that appends to `out`.
+pub(crate) fn serialize<R, T, E>(
+    value: &T,
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>, Watched<'_, T, R>) -> Result<(), E>,
+) -> Result<(), EncodeError>
+where
+    R: Rules,
+    T: Serialize + ?Sized,
+    E: Display,
+{
+    let before = out.len();
+    let meter = Meter::new(MAX_ENCODED_DEPTH);
+    let watched = Watched { value, meter: &meter, in_some: false, rules: PhantomData };
+    write(out, watched).map_err(|error| EncodeError(meter.explain(error)))?;
+    let len = out.len().saturating_sub(before);
+    if meter.memory.get() > allowance(len) {
+        return Err(EncodeError(format!(
+            "{len} bytes that take {} bytes of memory are more than a reader would believe",
+            meter.memory.get()
+        )));
+    }
+    Ok(())
+}
+
+/// A value that serializes under watch.
+pub(crate) struct Watched<'m, T: ?Sized, R> {
+    value: &'m T,
+    meter: &'m Meter,
+    /// It is what an option holds.
+    in_some: bool,
+    rules: PhantomData<R>,
+}
+
+impl<T: Serialize + ?Sized, R: Rules> Serialize for Watched<'_, T, R> {
+    fn serialize<S: Serializer>(&self, inner: S) -> Result<S::Ok, S::Error> {
+        let Self { value, meter, in_some, rules } = *self;
+        value.serialize(Guard { inner, meter, size: size_of_val(value), in_some, rules })
+    }
+}
+
+/// A format's serializer, watched.
+struct Guard<'m, S, R> {
+    inner: S,
+    meter: &'m Meter,
+    /// Of the value in memory.
+    size: usize,
+    in_some: bool,
+    rules: PhantomData<R>,
+}
+
+impl<'m, S: Serializer, R: Rules> Guard<'m, S, R> {
+    /// Enters a container of so many parts, as far as they are known.
+    #[inline]
+    fn enter(&self, parts: usize) -> Result<Level<'m>, S::Error> {
+        let level = self.meter.enter(|words| S::Error::custom(words))?;
+        self.meter.pay(self.size.saturating_add(parts.saturating_mul(PART)));
+        Ok(level)
+    }
+
+    /// A float is about to be written.
+    #[inline]
+    fn finite(&self, is_finite: bool) -> Result<(), S::Error> {
+        if R::FINITE_FLOATS && !is_finite {
+            let words = self.meter.refuse("the format has no infinite floats and no NaN");
+            return Err(S::Error::custom(words));
+        }
+        Ok(())
+    }
+
+    /// A nil is about to be written.
+    fn nil(&self) -> Result<(), S::Error> {
+        if R::BARE_OPTIONS && self.in_some {
+            return Err(S::Error::custom(
+                self.meter.refuse("an option that holds nothing would read as one that is none"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Passes plain values straight on.
+macro_rules! leaves {
+    ($($method:ident: $type:ty)*) => {$(
+        #[inline]
+        fn $method(self, value: $type) -> Result<S::Ok, S::Error> {
+            self.inner.$method(value)
+        }
+    )*};
+}
+
+/// Passes containers on, one level deeper and with their parts watched.
+macro_rules! containers {
+    ($($method:ident($($arg:ident: $type:ty),*; $len:ident) -> $parts:ident)*) => {$(
+        #[inline]
+        fn $method(self, $($arg: $type,)* $len: usize) -> Result<Self::$parts, S::Error> {
+            let level = self.enter($len)?;
+            Ok(Parts { inner: self.inner.$method($($arg,)* $len)?, level, rules: PhantomData })
+        }
+    )*};
+}
+
+impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
+    type Ok = S::Ok;
+    type Error = S::Error;
+    type SerializeSeq = Parts<'m, S::SerializeSeq, R>;
+    type SerializeTuple = Parts<'m, S::SerializeTuple, R>;
+    type SerializeTupleStruct = Parts<'m, S::SerializeTupleStruct, R>;
+    type SerializeTupleVariant = Parts<'m, S::SerializeTupleVariant, R>;
+    type SerializeMap = Parts<'m, S::SerializeMap, R>;
+    type SerializeStruct = Parts<'m, S::SerializeStruct, R>;
+    type SerializeStructVariant = Parts<'m, S::SerializeStructVariant, R>;
+
+    leaves! {
+        serialize_bool: bool
+        serialize_i8: i8
+        serialize_i16: i16
+        serialize_i32: i32
+        serialize_i64: i64
+        serialize_i128: i128
+        serialize_u8: u8
+        serialize_u16: u16
+        serialize_u32: u32
+        serialize_u64: u64
+        serialize_u128: u128
+        serialize_char: char
+        serialize_str: &str
+        serialize_bytes: &[u8]
+    }
+
+    #[inline]
+    fn serialize_f32(self, value: f32) -> Result<S::Ok, S::Error> {
+        self.finite(value.is_finite())?;
+        if R::WIDE_FLOATS {
+            self.inner.serialize_f64(value.into())
+        } else {
+            self.inner.serialize_f32(value)
+        }
+    }
+
+    #[inline]
+    fn serialize_f64(self, value: f64) -> Result<S::Ok, S::Error> {
+        self.finite(value.is_finite())?;
+        self.inner.serialize_f64(value)
+    }
+
+    containers! {
+        serialize_tuple(; len) -> SerializeTuple
+        serialize_tuple_struct(name: &'static str; len) -> SerializeTupleStruct
+        serialize_tuple_variant(name: &'static str, index: u32, variant: &'static str; len)
+            -> SerializeTupleVariant
+        serialize_struct(name: &'static str; len) -> SerializeStruct
+        serialize_struct_variant(name: &'static str, index: u32, variant: &'static str; len)
+            -> SerializeStructVariant
+    }
+
+    fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
+        let level = self.enter(len.unwrap_or_default())?;
+        Ok(Parts { inner: self.inner.serialize_seq(len)?, level, rules: PhantomData })
+    }
+
+    fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
+        let level = self.enter(len.unwrap_or_default())?;
+        Ok(Parts { inner: self.inner.serialize_map(len)?, level, rules: PhantomData })
+    }
+
+    fn serialize_none(self) -> Result<S::Ok, S::Error> {
+        self.nil()?;
+        self.inner.serialize_none()
+    }
+
+    fn serialize_unit(self) -> Result<S::Ok, S::Error> {
+        self.nil()?;
+        self.inner.serialize_unit()
+    }
+
+    fn serialize_unit_struct(self, name: &'static str) -> Result<S::Ok, S::Error> {
+        if R::NIL_UNIT_STRUCTS {
+            self.nil()?;
+        }
+        self.inner.serialize_unit_struct(name)
+    }
+
+    fn serialize_unit_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+    ) -> Result<S::Ok, S::Error> {
+        self.inner.serialize_unit_variant(name, index, variant)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
+        let _level = self.enter(0)?;
+        let value = Watched { value, meter: self.meter, in_some: true, rules: self.rules };
+        self.inner.serialize_some(&value)
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<S::Ok, S::Error> {
+        let _level = self.enter(0)?;
+        // The formats write a newtype as its content, so an option around it sees through it.
+        let value = Watched { value, meter: self.meter, in_some: self.in_some, rules: self.rules };
+        self.inner.serialize_newtype_struct(name, &value)
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<S::Ok, S::Error> {
+        let _level = self.enter(0)?;
+        let value = Watched { value, meter: self.meter, in_some: false, rules: self.rules };
+        self.inner.serialize_newtype_variant(name, index, variant, &value)
+    }
+
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
+        self.inner.collect_str(value)
+    }
+
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+}
+
+/// A container that is being written.
+struct Parts<'m, P, R> {
+    inner: P,
+    level: Level<'m>,
+    rules: PhantomData<R>,
+}
+
+impl<'m, P, R> Parts<'m, P, R> {
+    fn over<'v, T: ?Sized>(&self, value: &'v T) -> Watched<'v, T, R>
+    where
+        'm: 'v,
+    {
+        Watched { value, meter: self.level.0, in_some: false, rules: PhantomData }
+    }
+
+    /// A field was left out.
+    fn skip<E: Error>(&self, name: &str) -> Result<(), E>
+    where
+        R: Rules,
+    {
+        if R::POSITIONAL {
+            return Err(E::custom(self.level.0.refuse(format_args!(
+                "the field {name:?} is left out (skip_serializing_if), and this format has a place \
+                 for every field"
+            ))));
+        }
+        Ok(())
+    }
+}
+
+/// A container of nameless parts.
+macro_rules! nameless {
+    ($($trait:ident::$method:ident)*) => {$(
+        impl<P: $trait, R: Rules> $trait for Parts<'_, P, R> {
+            type Ok = P::Ok;
+            type Error = P::Error;
+            #[inline]
+            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), P::Error> {
+                let value = self.over(value);
+                self.inner.$method(&value)
+            }
+            #[inline]
+            fn end(self) -> Result<P::Ok, P::Error> {
+                self.inner.end()
+            }
+        }
+    )*};
+}
+
+nameless! {
+    SerializeSeq::serialize_element
+    SerializeTuple::serialize_element
+    SerializeTupleStruct::serialize_field
+    SerializeTupleVariant::serialize_field
+}
+
+/// A container of named fields.
+macro_rules! named {
+    ($($trait:ident)*) => {$(
+        impl<P: $trait, R: Rules> $trait for Parts<'_, P, R> {
+            type Ok = P::Ok;
+            type Error = P::Error;
+            #[inline]
+            fn serialize_field<T: Serialize + ?Sized>(
+                &mut self,
+                name: &'static str,
+                value: &T,
+            ) -> Result<(), P::Error> {
+                let value = self.over(value);
+                self.inner.serialize_field(name, &value)
+            }
+            fn skip_field(&mut self, name: &'static str) -> Result<(), P::Error> {
+                self.skip(name)?;
+                self.inner.skip_field(name)
+            }
+            #[inline]
+            fn end(self) -> Result<P::Ok, P::Error> {
+                self.inner.end()
+            }
+        }
+    )*};
+}
+
+named! { SerializeStruct SerializeStructVariant }
+
+impl<P: SerializeMap, R: Rules> SerializeMap for Parts<'_, P, R> {
+    type Ok = P::Ok;
+    type Error = P::Error;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), P::Error> {
+        let key = self.over(key);
+        self.inner.serialize_key(&key)
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), P::Error> {
+        let value = self.over(value);
+        self.inner.serialize_value(&value)
+    }
+
+    fn end(self) -> Result<P::Ok, P::Error> {
+        self.inner.end()
+    }
+}

@@ -1,0 +1,231 @@
+//! From a value to an entry's bytes and back, through every stage.
+//!
+//! ```text
+//! value -> codec -> compression -> encryption -> envelope
+//! ```
+//!
+//! The stages and their order are fixed; a cache's [`Packing`] says which of them it writes with. What
+//! it reads is told by the envelope: a codec's id and two flags. So a service can change its codec, or
+//! switch compression on, over a warm cache. Rejected: wrappers that each encode and decode as they
+//! please, one inside the other. A reader would then have to be wrapped as the writer was, and
+//! compressing what was encrypted would compile.
+
+use std::{borrow::Cow, fmt::Debug};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+#[cfg(feature = "zstd")]
+use crate::compression::{self, Compression};
+#[cfg(feature = "seal")]
+use crate::sealing::Keys;
+use crate::{
+    Codec, CodecId, DecodeError, EncodeError, Shape, builtin,
+    envelope::{self, Extensions, Header, Meta, Refusal},
+};
+
+/// What is reserved for a payload, so that a small one never reallocates.
+const FIRST_GUESS: usize = 192;
+
+/// What a cache writes its values with, and what it can read besides: a [`Codec`], alone or in
+/// `Zstd`, `Sealed` and [`Also`](crate::Also).
+///
+/// Every codec is one. It is not meant to be implemented elsewhere: implement [`Codec`].
+pub trait Packing: Clone + Debug + Send + Sync + 'static {
+    /// The id of the codec that it writes with.
+    fn id(&self) -> CodecId;
+
+    /// Appends `value` to `out`, by that codec.
+    ///
+    /// # Errors
+    /// As [`Codec::encode`].
+    fn encode<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError>;
+
+    /// Decodes what the codec `id` wrote.
+    ///
+    /// # Errors
+    /// As [`Codec::decode`]; [`Refusal::Codec`] for a codec that is not known here.
+    fn decode<T: DeserializeOwned>(&self, id: CodecId, payload: &[u8]) -> Result<T, DecodeError>;
+
+    /// Refuses what cannot work, two codecs of one id among it.
+    ///
+    /// # Errors
+    /// A sentence that names the value and the way out.
+    fn check(&self) -> Result<(), String>;
+
+    /// The codecs from elsewhere that it reads.
+    #[doc(hidden)]
+    fn foreign(&self) -> Vec<CodecId>;
+
+    /// How it compresses.
+    #[cfg(feature = "zstd")]
+    #[doc(hidden)]
+    fn compression(&self) -> Option<&Compression> {
+        None
+    }
+
+    /// What it encrypts with.
+    #[cfg(feature = "seal")]
+    #[doc(hidden)]
+    fn keys(&self) -> Option<&Keys> {
+        None
+    }
+}
+
+impl<C: Codec> Packing for C {
+    fn id(&self) -> CodecId {
+        Codec::id(self)
+    }
+
+    fn encode<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        Codec::encode(self, value, out)
+    }
+
+    fn decode<T: DeserializeOwned>(&self, id: CodecId, payload: &[u8]) -> Result<T, DecodeError> {
+        if id == Codec::id(self) {
+            Codec::decode(self, payload)
+        } else {
+            builtin::decode(id, payload)
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let id = Codec::id(self);
+        if id.is_foreign() || builtin::has::<C>() {
+            return Ok(());
+        }
+        Err(format!(
+            "the codec {self:?} has the id {}, and those below {} are reserved for tiered's own: \
+             give it one from {} to 255",
+            id.0,
+            CodecId::FIRST_FOREIGN.0,
+            CodecId::FIRST_FOREIGN.0,
+        ))
+    }
+
+    fn foreign(&self) -> Vec<CodecId> {
+        let id = Codec::id(self);
+        if id.is_foreign() { vec![id] } else { Vec::new() }
+    }
+}
+
+/// An entry of a value that encodes by `packing`, or of none.
+pub(crate) fn pack<P, T>(
+    packing: &P,
+    meta: &Meta,
+    shape: Shape,
+    key: &[u8],
+    value: Option<&T>,
+) -> Result<Vec<u8>, EncodeError>
+where
+    P: Packing,
+    T: Serialize + ?Sized,
+{
+    let mut header = Header {
+        codec: packing.id(),
+        negative: value.is_none(),
+        compressed: false,
+        sealed: false,
+        shape,
+        meta: *meta,
+    };
+    let mut extensions = Extensions::default();
+    #[cfg_attr(not(feature = "seal"), allow(unused_mut))]
+    let mut bytes = match value {
+        None => envelope::begin(0),
+        Some(value) => write(packing, value, &mut header, &mut extensions)?,
+    };
+    if bytes.len() < envelope::HEADER_LEN {
+        return Err(EncodeError("the codec shortened the buffer it was to append to".into()));
+    }
+    #[cfg(feature = "seal")]
+    if let Some(keys) = packing.keys() {
+        keys.seal(&mut bytes, &mut header, &mut extensions, key)?;
+    }
+    envelope::finish(&mut bytes, &header, &extensions, key);
+    Ok(bytes)
+}
+
+/// The first two stages: the beginning of an envelope, with the payload.
+#[cfg_attr(not(feature = "zstd"), allow(unused_variables))]
+fn write<P, T>(
+    packing: &P,
+    value: &T,
+    header: &mut Header,
+    extensions: &mut Extensions,
+) -> Result<Vec<u8>, EncodeError>
+where
+    P: Packing,
+    T: Serialize + ?Sized,
+{
+    #[cfg(feature = "zstd")]
+    if let Some(compression) = packing.compression() {
+        let (bytes, is_compressed) = compression.begin(|raw| packing.encode(value, raw))?;
+        header.compressed = is_compressed;
+        extensions.dictionary = compression.dictionary().filter(|_| is_compressed);
+        return Ok(bytes);
+    }
+    let mut bytes = envelope::begin(FIRST_GUESS);
+    packing.encode(value, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// An entry that was opened and, if it was sealed, authenticated and decrypted.
+#[derive(Clone, Debug)]
+pub struct Unpacked<'a> {
+    /// What it says of its value.
+    pub header: Header,
+    /// The dictionary it was compressed with.
+    dictionary: Option<u64>,
+    /// What the codec wrote, perhaps compressed.
+    payload: Cow<'a, [u8]>,
+}
+
+/// Opens an entry, through the outer two stages.
+pub(crate) fn unpack<'a, P: Packing>(
+    packing: &P,
+    bytes: &'a [u8],
+    key: &[u8],
+    limit: usize,
+) -> Result<Unpacked<'a>, Refusal> {
+    let opened = envelope::open(bytes, key, limit)?;
+    let dictionary = opened.extensions.dictionary;
+    #[cfg(feature = "seal")]
+    if let Some(keys) = packing.keys() {
+        let payload = keys.unseal(&opened, key)?;
+        return Ok(Unpacked { header: opened.header, dictionary, payload });
+    }
+    let _ = packing;
+    if opened.header.sealed {
+        return Err(Refusal::Sealed);
+    }
+    Ok(Unpacked { header: opened.header, dictionary, payload: Cow::Borrowed(opened.payload) })
+}
+
+/// Decodes an unpacked entry's value, through the inner two stages.
+pub(crate) fn decode<P, T>(packing: &P, unpacked: &Unpacked<'_>) -> Result<T, DecodeError>
+where
+    P: Packing,
+    T: DeserializeOwned,
+{
+    let Unpacked { header, dictionary, payload } = unpacked;
+    if !header.compressed {
+        return packing.decode(header.codec, payload);
+    }
+    #[cfg(feature = "zstd")]
+    return compression::expanded(packing.compression(), *dictionary, payload, |raw| {
+        packing.decode(header.codec, raw)
+    });
+    #[cfg(not(feature = "zstd"))]
+    {
+        let _ = dictionary;
+        Err(Refusal::Codec.into())
+    }
+}
