@@ -37,7 +37,7 @@
 //! | see how it fares | [`Tiered::stats`], [`Tiered::health`] |
 //!
 //! In the source, a read goes `request` → `walk` (who leads, who waits) → `fill` (the steps) →
-//! `read` (what the tiers have); a write goes `request` → `write`. Decisions are pure and stand in
+//! `session` (L2 in one walk) → `read` (what the tiers have); a write goes `request` → `write`. Decisions are pure and stand in
 //! `strategy` and `freshness`; mechanisms are `flight`, `fence`, `versions`, `pending` and `l2`.
 
 mod builder;
@@ -60,6 +60,7 @@ mod probe;
 mod read;
 mod replay;
 mod request;
+mod session;
 mod stack;
 mod stats;
 mod strategy;

@@ -10,6 +10,7 @@
 //! | `pending` | an invalidation is lost while the server is away |
 //! | `lifetimes` | entries that live too long, too short, or all expire at once |
 //! | `drift` | another version's, another type's or a damaged entry is believed |
+//! | `codecs` | a codec cannot be changed over a warm cache; a hostile server is believed |
 //! | `deployments` | two versions of one program fight over the cache |
 //! | `outage` | a dead or hung server hangs or fails the application |
 //! | `entities` | hooks in the wrong order, a repository that cannot be spawned |
@@ -47,6 +48,7 @@ macro_rules! scenarios {
 mod support;
 
 mod api;
+mod codecs;
 mod deployments;
 mod drift;
 mod entities;

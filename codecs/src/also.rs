@@ -2,7 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Codec, CodecId, DecodeError, EncodeError, Packing};
+use crate::{Codec, CodecId, DecodeError, EncodeError, Packing, forms::Forms};
 
 /// Writes as `P`, and reads what `P` reads and what the codec `D` wrote. This crate's own codecs
 /// need none of it: where they are compiled in, they are read anyhow.
@@ -28,7 +28,7 @@ impl<P: Packing, D: Codec> Packing for Also<P, D> {
         &self,
         value: &T,
         out: &mut Vec<u8>,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<Forms, EncodeError> {
         self.inner.encode(value, out)
     }
 
@@ -38,6 +38,10 @@ impl<P: Packing, D: Codec> Packing for Also<P, D> {
         } else {
             self.inner.decode(id, payload)
         }
+    }
+
+    fn read_back<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
+        self.inner.read_back(payload)
     }
 
     fn check(&self) -> Result<(), String> {

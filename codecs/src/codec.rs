@@ -9,7 +9,7 @@ use std::fmt::Debug;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::envelope::Refusal;
+use crate::{envelope::Refusal, forms::Forms};
 
 /// Names a codec inside the envelope. 1 to 127 are this crate's; [`FIRST_FOREIGN`](Self::FIRST_FOREIGN)
 /// to 255 are for others.
@@ -113,6 +113,29 @@ pub trait Codec: Clone + Debug + Send + Sync + 'static {
         value: &T,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError>;
+
+    /// As [`encode`](Self::encode), and says which structs were written, so that it can be seen
+    /// once whether they come back.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    #[doc(hidden)]
+    fn encode_forms<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        out: &mut Vec<u8>,
+    ) -> Result<Forms, EncodeError> {
+        self.encode(value, out).map(|()| Forms::default())
+    }
+
+    /// As [`decode`](Self::decode), and says which tuples were read.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    #[doc(hidden)]
+    fn decode_forms<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
+        self.decode(payload).map(|value| (value, Forms::EVERY))
+    }
 
     /// Decodes a value that must fill `payload` to the last byte. The payload's length is bounded
     /// by the caller; time, memory and depth must be bounded by it.

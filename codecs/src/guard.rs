@@ -11,6 +11,8 @@ use std::{
     fmt::Display,
 };
 
+use crate::forms::Forms;
+
 pub(crate) use self::{
     decode::deserialize,
     encode::{Rules, serialize},
@@ -21,46 +23,38 @@ const MAX_DEPTH: u32 = 128;
 /// The deepest that is encoded: a little less, for a type may be read through more layers than it
 /// is written through.
 const MAX_ENCODED_DEPTH: u32 = 120;
-/// What a part costs: about the memory of a small value, and a bound on parts that take neither
-/// bytes nor memory.
-const PART: usize = 16;
+/// What an element of a list costs beyond its size: an allocator's share, and a bound on elements
+/// that take neither bytes nor memory.
+const ELEMENT: usize = 16;
 /// The memory, in bytes, that a value may take however short it is.
-const FREE: usize = 4 << 20;
-/// The memory, in bytes, that it may take for each of its encoded bytes: an enum of one byte may be
-/// a large one.
-const PER_BYTE: usize = 64;
+const FREE: usize = 1 << 20;
+/// The memory, in bytes, that it may take for each of its encoded bytes: a `None` is one byte, and
+/// may stand for hundreds.
+const PER_BYTE: usize = 1024;
+/// From here on it may take less for each byte.
+const MUCH: usize = 64 << 20;
+/// The least that it may always take for each byte.
+const AT_LEAST_PER_BYTE: usize = 16;
 
 /// The memory that a value of `len` encoded bytes may take.
 fn allowance(len: usize) -> usize {
-    len.saturating_mul(PER_BYTE).saturating_add(FREE)
+    let least = len.saturating_mul(AT_LEAST_PER_BYTE);
+    len.saturating_mul(PER_BYTE).min(MUCH).max(least).saturating_add(FREE)
 }
 
-/// What one encoding or decoding has used.
+/// What one encoding or decoding has used, but for its depth: that is handed down by value.
 struct Meter {
-    depth: Cell<u32>,
-    max_depth: u32,
     /// In bytes.
     memory: Cell<usize>,
+    /// The structs that were written or read.
+    forms: RefCell<Forms>,
     /// Why the guard refused: formats drop the words of errors they are handed.
     reason: RefCell<Option<String>>,
 }
 
 impl Meter {
-    fn new(max_depth: u32) -> Self {
-        Self { depth: Cell::new(0), max_depth, memory: Cell::new(0), reason: RefCell::new(None) }
-    }
-
-    /// Enters a container; leaves it when the answer is dropped.
-    #[inline]
-    fn enter<E>(&self, fail: impl FnOnce(&str) -> E) -> Result<Level<'_>, E> {
-        let depth = self.depth.get();
-        if depth >= self.max_depth {
-            return Err(fail(
-                self.refuse(format_args!("nested deeper than {} levels", self.max_depth)),
-            ));
-        }
-        self.depth.set(depth + 1);
-        Ok(Level(self))
+    fn new() -> Self {
+        Self { memory: Cell::new(0), forms: RefCell::default(), reason: RefCell::new(None) }
     }
 
     #[inline]
@@ -75,19 +69,14 @@ impl Meter {
         "refused"
     }
 
+    #[cold]
+    fn too_deep(&self, max_depth: u32) -> &'static str {
+        self.refuse(format_args!("nested deeper than {max_depth} levels"))
+    }
+
     /// The guard's reason, if there is one; else the format's.
     #[cold]
     fn explain(&self, error: impl Display) -> String {
         self.reason.take().unwrap_or_else(|| error.to_string())
-    }
-}
-
-/// One level of nesting.
-struct Level<'m>(&'m Meter);
-
-impl Drop for Level<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.0.depth.set(self.0.depth.get().saturating_sub(1));
     }
 }

@@ -8,7 +8,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Deserializer, Serializer};
 
-use crate::{Codec, CodecId, DecodeError, EncodeError, guard};
+use crate::{Codec, CodecId, DecodeError, EncodeError, forms::Forms, guard};
 
 /// The codec of the crate `serde_json`.
 ///
@@ -38,12 +38,24 @@ impl Codec for Json {
         value: &T,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
+        self.encode_forms(value, out).map(drop)
+    }
+
+    fn encode_forms<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        out: &mut Vec<u8>,
+    ) -> Result<Forms, EncodeError> {
         guard::serialize::<Rules, _, _>(value, out, |out, value| {
             value.serialize(&mut Serializer::new(out))
         })
     }
 
     fn decode<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, DecodeError> {
+        self.decode_forms(payload).map(|(value, _)| value)
+    }
+
+    fn decode_forms<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
         let mut reader = Deserializer::from_slice(payload);
         // It counts brackets, of which an enum takes two; the guard counts levels.
         reader.disable_recursion_limit();

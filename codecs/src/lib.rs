@@ -37,10 +37,12 @@ mod codec_for;
 #[cfg(feature = "zstd")]
 mod compression;
 pub mod envelope;
+mod forms;
 #[cfg(any(feature = "postcard", feature = "messagepack", feature = "json"))]
 mod guard;
 #[cfg(feature = "json")]
 mod json;
+mod known;
 #[cfg(feature = "messagepack")]
 mod message_pack;
 mod old;

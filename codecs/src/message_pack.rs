@@ -7,7 +7,7 @@
 use rmp_serde::{Deserializer, Serializer, decode::Error};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Codec, CodecId, DecodeError, EncodeError, guard};
+use crate::{Codec, CodecId, DecodeError, EncodeError, forms::Forms, guard};
 
 /// The codec of the crate `rmp-serde`, with named fields.
 ///
@@ -37,6 +37,14 @@ impl Codec for MessagePack {
         value: &T,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
+        self.encode_forms(value, out).map(drop)
+    }
+
+    fn encode_forms<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        out: &mut Vec<u8>,
+    ) -> Result<Forms, EncodeError> {
         guard::serialize::<Rules, _, _>(value, out, |out, value| {
             let mut writer = Serializer::new(out).with_struct_map();
             value.serialize(&mut writer)
@@ -44,6 +52,10 @@ impl Codec for MessagePack {
     }
 
     fn decode<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, DecodeError> {
+        self.decode_forms(payload).map(|(value, _)| value)
+    }
+
+    fn decode_forms<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
         let mut reader = Deserializer::from_read_ref(payload);
         let value = guard::deserialize(&mut reader, payload.len())?;
         // The reader does not tell its place: only at the end is there no further marker.

@@ -10,7 +10,7 @@
 //! please, one inside the other. A reader would then have to be wrapped as the writer was, and
 //! compressing what was encrypted would compile.
 
-use std::{borrow::Cow, fmt::Debug};
+use std::{borrow::Cow, fmt::Debug, sync::atomic::Ordering};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -21,10 +21,16 @@ use crate::sealing::Keys;
 use crate::{
     Codec, CodecId, DecodeError, EncodeError, Shape, builtin,
     envelope::{self, Extensions, Header, Meta, Refusal},
+    forms::{self, Forms},
+    known::Known,
 };
 
-/// What is reserved for a payload, so that a small one never reallocates.
+/// The least that is reserved for a payload, so that a small one never reallocates.
 const FIRST_GUESS: usize = 192;
+/// The most that is reserved for a payload because the last one of its type was as long.
+const LAST_GUESS: usize = 1 << 20;
+/// What a seal adds behind it.
+const AFTER: usize = if cfg!(feature = "seal") { 48 } else { 0 };
 
 /// What a cache writes its values with, and what it can read besides: a [`Codec`], alone or in
 /// `Zstd`, `Sealed` and [`Also`](crate::Also).
@@ -34,7 +40,7 @@ pub trait Packing: Clone + Debug + Send + Sync + 'static {
     /// The id of the codec that it writes with.
     fn id(&self) -> CodecId;
 
-    /// Appends `value` to `out`, by that codec.
+    /// Appends `value` to `out`, by that codec. Says which structs were written.
     ///
     /// # Errors
     /// As [`Codec::encode`].
@@ -42,13 +48,17 @@ pub trait Packing: Clone + Debug + Send + Sync + 'static {
         &self,
         value: &T,
         out: &mut Vec<u8>,
-    ) -> Result<(), EncodeError>;
+    ) -> Result<Forms, EncodeError>;
 
     /// Decodes what the codec `id` wrote.
     ///
     /// # Errors
     /// As [`Codec::decode`]; [`Refusal::Codec`] for a codec that is not known here.
     fn decode<T: DeserializeOwned>(&self, id: CodecId, payload: &[u8]) -> Result<T, DecodeError>;
+
+    /// Decodes what it has just written, and says which tuples it read.
+    #[doc(hidden)]
+    fn read_back<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError>;
 
     /// Refuses what cannot work, two codecs of one id among it.
     ///
@@ -84,8 +94,8 @@ impl<C: Codec> Packing for C {
         &self,
         value: &T,
         out: &mut Vec<u8>,
-    ) -> Result<(), EncodeError> {
-        Codec::encode(self, value, out)
+    ) -> Result<Forms, EncodeError> {
+        self.encode_forms(value, out)
     }
 
     fn decode<T: DeserializeOwned>(&self, id: CodecId, payload: &[u8]) -> Result<T, DecodeError> {
@@ -94,6 +104,10 @@ impl<C: Codec> Packing for C {
         } else {
             builtin::decode(id, payload)
         }
+    }
+
+    fn read_back<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
+        self.decode_forms(payload)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -126,7 +140,7 @@ pub(crate) fn pack<P, T>(
 ) -> Result<Vec<u8>, EncodeError>
 where
     P: Packing,
-    T: Serialize + ?Sized,
+    T: Serialize + DeserializeOwned + 'static,
 {
     let mut header = Header {
         codec: packing.id(),
@@ -163,17 +177,31 @@ fn write<P, T>(
 ) -> Result<Vec<u8>, EncodeError>
 where
     P: Packing,
-    T: Serialize + ?Sized,
+    T: Serialize + DeserializeOwned + 'static,
 {
+    let known = Known::of::<T>();
     #[cfg(feature = "zstd")]
     if let Some(compression) = packing.compression() {
-        let (bytes, is_compressed) = compression.begin(|raw| packing.encode(value, raw))?;
+        let (bytes, is_compressed) = compression.begin(|raw| {
+            let forms = packing.encode(value, raw)?;
+            forms::prove::<P, T>(packing, known, raw, forms)
+        })?;
         header.compressed = is_compressed;
         extensions.dictionary = compression.dictionary().filter(|_| is_compressed);
         return Ok(bytes);
     }
-    let mut bytes = envelope::begin(FIRST_GUESS);
-    packing.encode(value, &mut bytes)?;
+    let usual_len = known.usual_len.load(Ordering::Relaxed);
+    let mut bytes = envelope::begin(usual_len.clamp(FIRST_GUESS, LAST_GUESS) + AFTER);
+    let forms = packing.encode(value, &mut bytes)?;
+    let payload = bytes.get(envelope::HEADER_LEN..).unwrap_or_default();
+    forms::prove::<P, T>(packing, known, payload, forms)?;
+    if payload.len() > usual_len || payload.len() < usual_len / 2 {
+        known.usual_len.store(payload.len(), Ordering::Relaxed);
+    }
+    if bytes.capacity() / 2 > bytes.len() + FIRST_GUESS {
+        // Entries are kept, and this one is not what was guessed.
+        bytes.shrink_to(bytes.len() + AFTER);
+    }
     Ok(bytes)
 }
 

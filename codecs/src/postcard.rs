@@ -7,7 +7,7 @@
 use postcard::ser_flavors::Flavor;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Codec, CodecId, DecodeError, EncodeError, guard};
+use crate::{Codec, CodecId, DecodeError, EncodeError, forms::Forms, guard};
 
 /// The codec of the crate `postcard`.
 ///
@@ -39,12 +39,24 @@ impl Codec for Postcard {
         value: &T,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
+        self.encode_forms(value, out).map(drop)
+    }
+
+    fn encode_forms<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        out: &mut Vec<u8>,
+    ) -> Result<Forms, EncodeError> {
         guard::serialize::<Rules, _, _>(value, out, |out, value| {
             postcard::serialize_with_flavor(&value, Append(out))
         })
     }
 
     fn decode<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, DecodeError> {
+        self.decode_forms(payload).map(|(value, _)| value)
+    }
+
+    fn decode_forms<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
         let mut reader = postcard::Deserializer::from_bytes(payload);
         let value = guard::deserialize(&mut reader, payload.len())?;
         let rest = reader.finalize().map_err(|error| DecodeError::Payload(error.to_string()))?;

@@ -4,6 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     CodecId, DecodeError, EncodeError, Packing,
+    forms::Forms,
     sealing::{Keys, SealKey},
 };
 
@@ -62,12 +63,16 @@ impl<C: Packing> Packing for Sealed<C> {
         &self,
         value: &T,
         out: &mut Vec<u8>,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<Forms, EncodeError> {
         self.inner.encode(value, out)
     }
 
     fn decode<T: DeserializeOwned>(&self, id: CodecId, payload: &[u8]) -> Result<T, DecodeError> {
         self.inner.decode(id, payload)
+    }
+
+    fn read_back<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
+        self.inner.read_back(payload)
     }
 
     fn check(&self) -> Result<(), String> {

@@ -22,17 +22,13 @@ mod probe;
 mod trace;
 
 use std::{
-    any::TypeId,
-    collections::HashMap,
     fmt,
     hash::{Hash, Hasher},
-    sync::{LazyLock, PoisonError, RwLock},
 };
 
 use serde::de::DeserializeOwned;
 
-/// Every shape traced so far: a type is traced once in a process.
-static TRACED: LazyLock<RwLock<HashMap<TypeId, Shape>>> = LazyLock::new(RwLock::default);
+use crate::known::Known;
 
 /// The fingerprint of a type's shape.
 ///
@@ -52,14 +48,7 @@ impl Shape {
     /// caught (if the program unwinds) and makes the shape incomplete.
     #[must_use]
     pub fn of<T: DeserializeOwned + 'static>() -> Self {
-        let id = TypeId::of::<T>();
-        let known = TRACED.read().unwrap_or_else(PoisonError::into_inner).get(&id).copied();
-        // Two threads may trace one type at once; both find the same.
-        known.unwrap_or_else(|| {
-            let shape = Self::trace::<T>();
-            TRACED.write().unwrap_or_else(PoisonError::into_inner).insert(id, shape);
-            shape
-        })
+        *Known::of::<T>().shape.get_or_init(Self::trace::<T>)
     }
 
     /// The shape of everything in a cache without a codec. It counts as complete: where nothing is

@@ -7,6 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     CodecId, DecodeError, EncodeError, Packing,
     compression::{Compression, Dictionary},
+    forms::Forms,
 };
 
 /// Writes as `C`, compressed by zstd. A cache that was compiled with the feature `zstd` reads
@@ -85,12 +86,16 @@ impl<C: Packing> Packing for Zstd<C> {
         &self,
         value: &T,
         out: &mut Vec<u8>,
-    ) -> Result<(), EncodeError> {
+    ) -> Result<Forms, EncodeError> {
         self.inner.encode(value, out)
     }
 
     fn decode<T: DeserializeOwned>(&self, id: CodecId, payload: &[u8]) -> Result<T, DecodeError> {
         self.inner.decode(id, payload)
+    }
+
+    fn read_back<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
+        self.inner.read_back(payload)
     }
 
     fn check(&self) -> Result<(), String> {

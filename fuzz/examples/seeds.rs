@@ -8,7 +8,10 @@ use std::{fs, io, path::Path};
 
 use arbitrary::Unstructured;
 use tiered_codecs::{Codec, Json, MessagePack, Postcard};
-use tiered_fuzz::{TARGETS, awkward::{self, Awkward, TYPES}};
+use tiered_fuzz::{
+    TARGETS,
+    awkward::{self, Awkward, TYPES},
+};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// How many inputs are made at random for each target.
@@ -58,8 +61,14 @@ fn by_hand() -> io::Result<()> {
         ("empty_frame", &b"\x28\xb5\x2f\xfd\x20\x00\x01\x00\x00"[..]),
         ("raw_block", b"\x28\xb5\x2f\xfd\x20\x04\x21\x00\x00\x03abc"),
         ("run_block", b"\x28\xb5\x2f\xfd\x60\x00\x0e\x03\x78\x00\x00"),
-        ("skippable", b"\x50\x2a\x4d\x18\x04\x00\x00\x00skip\x28\xb5\x2f\xfd\x20\x01\x09\x00\x00\x00"),
-        ("two_frames", b"\x28\xb5\x2f\xfd\x20\x01\x09\x00\x00\x00\x28\xb5\x2f\xfd\x20\x01\x09\x00\x00\x00"),
+        (
+            "skippable",
+            b"\x50\x2a\x4d\x18\x04\x00\x00\x00skip\x28\xb5\x2f\xfd\x20\x01\x09\x00\x00\x00",
+        ),
+        (
+            "two_frames",
+            b"\x28\xb5\x2f\xfd\x20\x01\x09\x00\x00\x00\x28\xb5\x2f\xfd\x20\x01\x09\x00\x00\x00",
+        ),
         ("huge_claim", b"\x28\xb5\x2f\xfd\xe0\xff\xff\xff\xff\xff\xff\xff\x7f\x01\x00\x00"),
         ("no_length", b"\x28\xb5\x2f\xfd\x00\x58\x19\x00\x00abc"),
     ] {
@@ -98,7 +107,15 @@ impl<C: Codec> awkward::Visit for Encoder<'_, C> {
 fn noise(number: u64, len: usize) -> Vec<u8> {
     let words = (0_u64..).map(|at| xxh3_64_with_seed(&at.to_le_bytes(), number));
     words
-        .map(|word| if word % 3 == 0 { 0 } else if word % 3 == 1 { (word >> 8) as u8 % 8 } else { (word >> 8) as u8 })
+        .map(|word| {
+            if word % 3 == 0 {
+                0
+            } else if word % 3 == 1 {
+                (word >> 8) as u8 % 8
+            } else {
+                (word >> 8) as u8
+            }
+        })
         .take(len)
         .collect()
 }

@@ -33,8 +33,8 @@ pub trait Awkward:
 {
     /// Only a format that describes itself carries it.
     const DESCRIBED: bool = false;
-    /// A few bytes of it may take a thousand times as long as of others.
-    const COSTLY: bool = false;
+    /// A few bytes of it may take as long as a thousand others, so one input in so many is run.
+    const ONE_IN: u64 = 1;
 
     /// Whether there are values that the codec of this id cannot express.
     fn may_be_refused(codec: CodecId) -> bool;
@@ -47,9 +47,9 @@ pub trait Awkward:
 
 /// Says which codecs may refuse values of a type.
 macro_rules! awkward {
-    ($($type:ty: [$($codec:ident)*] $($const:ident)*;)*) => {$(
+    ($($type:ty: [$($codec:ident)*] $($const:ident: $is:ty = $value:expr),*;)*) => {$(
         impl Awkward for $type {
-            $(const $const: bool = true;)*
+            $(const $const: $is = $value;)*
             fn may_be_refused(codec: CodecId) -> bool {
                 [$(CodecId::$codec),*].contains(&codec)
             }
@@ -63,17 +63,17 @@ awkward! {
     Options: [MESSAGE_PACK JSON];
     Newtypes: [MESSAGE_PACK JSON];
     Variants: [POSTCARD MESSAGE_PACK JSON];
-    Units: [POSTCARD MESSAGE_PACK JSON] COSTLY;
+    Units: [POSTCARD MESSAGE_PACK JSON] ONE_IN: u64 = 64;
     Texts: [];
     Skips: [POSTCARD];
     Keys: [JSON];
     OddKeys: [MESSAGE_PACK JSON];
     Chain: [POSTCARD MESSAGE_PACK JSON];
-    Free: [POSTCARD MESSAGE_PACK JSON] DESCRIBED;
-    Flat: [POSTCARD MESSAGE_PACK JSON] DESCRIBED;
-    Tagged: [POSTCARD JSON] DESCRIBED;
-    Adjacent: [POSTCARD JSON] DESCRIBED;
-    Untagged: [POSTCARD JSON] DESCRIBED;
+    Free: [POSTCARD MESSAGE_PACK JSON] DESCRIBED: bool = true, ONE_IN: u64 = 4;
+    Flat: [POSTCARD MESSAGE_PACK JSON] DESCRIBED: bool = true;
+    Tagged: [POSTCARD MESSAGE_PACK JSON] DESCRIBED: bool = true;
+    Adjacent: [POSTCARD JSON] DESCRIBED: bool = true;
+    Untagged: [POSTCARD JSON] DESCRIBED: bool = true;
 }
 
 /// How many types [`with_type`] chooses from.

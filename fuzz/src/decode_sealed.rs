@@ -24,7 +24,8 @@ static SEALED: LazyLock<Sealed<Zstd<Postcard>>> = LazyLock::new(|| {
         .old_key(SealKey::new(2, OLD_SECRET))
 });
 /// The same, during a move to sealing.
-static MOVING: LazyLock<Sealed<Zstd<Postcard>>> = LazyLock::new(|| SEALED.clone().accept_unsealed());
+static MOVING: LazyLock<Sealed<Zstd<Postcard>>> =
+    LazyLock::new(|| SEALED.clone().accept_unsealed());
 /// Of another secret by the same number.
 static STRANGER: LazyLock<Sealed<Postcard>> =
     LazyLock::new(|| Sealed::new(Postcard, SealKey::new(1, OLD_SECRET)));

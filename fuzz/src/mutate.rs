@@ -51,16 +51,16 @@ fn change<P: Packing>(packing: &P, input: &Input) {
     let bytes = pack(packing, &input.value);
     assert_eq!(read(packing, &bytes).as_ref(), Some(&input.value));
     let splices = input.edits.iter().any(|edit| matches!(edit, Edit::Splice(_)));
-    let other = if splices { pack(packing, &input.other) } else { Vec::new() };
+    let other = splices.then(|| pack(packing, &input.other));
     let mut changed = bytes.clone();
-    edit(&mut changed, &input.edits, &other);
+    edit(&mut changed, &input.edits, other.as_deref().unwrap_or_default());
     if input.mends {
         mend(&mut changed, KEY);
     }
     let read = read(packing, &changed);
     if changed == bytes {
         assert_eq!(read.as_ref(), Some(&input.value));
-    } else if changed == other {
+    } else if other.is_some_and(|other| other == changed) {
         assert_eq!(read.as_ref(), Some(&input.other));
     } else if !input.mends || is_sealed(&bytes) {
         assert!(read.is_none(), "{read:?} was read from a changed entry: {changed:?}");

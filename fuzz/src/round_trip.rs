@@ -41,7 +41,10 @@ fn carry<T: Awkward, P: Packing>(packing: &P, value: &T) {
     match CodecFor::<T>::decode(packing, &unpacked) {
         Ok(read) => assert!(read == *value, "{value:?} came back as {read:?} from {bytes:?}"),
         Err(error) => {
-            assert!(!T::must_be_read(id), "{packing:?} wrote {value:?} and cannot read it: {error}");
+            assert!(
+                !T::must_be_read(id),
+                "{packing:?} wrote {value:?} and cannot read it: {error}"
+            );
         }
     }
 }

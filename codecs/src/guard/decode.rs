@@ -13,19 +13,29 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-use super::{Level, MAX_DEPTH, PART, allowance};
-use crate::DecodeError;
+use super::{ELEMENT, MAX_DEPTH, allowance};
+use crate::{DecodeError, forms::Forms};
 
 /// Decodes a `T` from `format`, whose input has `len` bytes.
-pub(crate) fn deserialize<'de, T, D>(format: D, len: usize) -> Result<T, DecodeError>
+/// Says which tuples it read.
+pub(crate) fn deserialize<'de, T, D>(format: D, len: usize) -> Result<(T, Forms), DecodeError>
 where
     T: DeserializeOwned,
     D: Deserializer<'de>,
 {
-    let meter = super::Meter::new(MAX_DEPTH);
+    let meter = super::Meter::new();
     let meter = Meter { used: &meter, allowance: allowance(len), hints: Cell::new(len) };
-    T::deserialize(Guard { inner: format, meter: &meter })
-        .map_err(|error| DecodeError::Payload(meter.used.explain(error)))
+    let guard = Guard {
+        inner: format,
+        meter: &meter,
+        depth: 0,
+        room: size_of::<T>(),
+        tuple: "",
+        is_list: false,
+    };
+    let value =
+        T::deserialize(guard).map_err(|error| DecodeError::Payload(meter.used.explain(error)))?;
+    Ok((value, meter.used.forms.take()))
 }
 
 /// What one decoding may still use.
@@ -37,25 +47,22 @@ struct Meter<'m> {
 }
 
 impl Meter<'_> {
-    /// Enters a container that becomes a `T`; leaves it when the answer is dropped.
-    #[inline]
-    fn enter<T, E: Error>(&self) -> Result<Level<'_>, E> {
-        let level = self.used.enter(|words| E::custom(words))?;
-        self.pay(size_of::<T>())?;
-        Ok(level)
-    }
-
     /// Pays for so many bytes of memory.
     #[inline]
     fn pay<E: Error>(&self, memory: usize) -> Result<(), E> {
         self.used.pay(memory);
-        if self.used.memory.get() > self.allowance {
-            return Err(E::custom(self.used.refuse(format_args!(
-                "it would take more than {} bytes of memory",
-                self.allowance
-            ))));
-        }
-        Ok(())
+        if self.used.memory.get() > self.allowance { Err(self.too_large()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn too_large<E: Error>(&self) -> E {
+        let words = format_args!("it would take more than {} bytes of memory", self.allowance);
+        E::custom(self.used.refuse(words))
+    }
+
+    #[cold]
+    fn too_deep<E: Error>(&self) -> E {
+        E::custom(self.used.too_deep(MAX_DEPTH))
     }
 
     /// A size hint that no reader can be harmed by. All containers draw from one stock, for nested
@@ -72,18 +79,39 @@ impl Meter<'_> {
 struct Guard<'m, I> {
     inner: I,
     meter: &'m Meter<'m>,
+    /// How many containers are around it.
+    depth: u32,
+    /// The memory that is paid for already, in bytes: of the value, or of what it is a part of.
+    room: usize,
+    /// The name of the enum, if its variant is to be read.
+    tuple: &'static str,
+    /// Whether the parts are elements of a list or a map, which lie outside it.
+    is_list: bool,
 }
 
 impl<'m, I> Guard<'m, I> {
     /// Watches another part with the same meter.
     fn over<J>(&self, inner: J) -> Guard<'m, J> {
-        Guard { inner, meter: self.meter }
+        let Self { meter, depth, room, tuple, is_list, .. } = *self;
+        Guard { inner, meter, depth, room, tuple, is_list }
+    }
+
+    /// Watches one element, or one field, that becomes a `T`, and pays for an element.
+    #[inline]
+    fn part<T, J, E: Error>(&self, inner: J) -> Result<Guard<'m, J>, E> {
+        if !self.is_list {
+            return Ok(self.over(inner));
+        }
+        let room = size_of::<T>();
+        self.meter.pay(room + ELEMENT)?;
+        Ok(Guard { inner, meter: self.meter, depth: self.depth, room, tuple: "", is_list: false })
     }
 }
 
 /// Passes calls for values without parts straight on.
 macro_rules! leaves {
     ($($method:ident)*) => {$(
+        #[inline]
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
             self.inner.$method(visitor)
         }
@@ -92,13 +120,32 @@ macro_rules! leaves {
 
 /// Passes calls for containers on, one level deeper and with the visitor watched.
 macro_rules! containers {
-    ($($method:ident($($arg:ident: $type:ty),*))*) => {$(
+    ($($method:ident($($arg:ident: $type:ty),*) $is_list:literal)*) => {$(
+        #[inline]
         fn $method<V: Visitor<'de>>(self, $($arg: $type,)* visitor: V) -> Result<V::Value, D::Error> {
-            let _level = self.meter.enter::<V::Value, D::Error>()?;
-            let visitor = self.over(visitor);
+            let visitor = self.enter(visitor, $is_list)?;
             self.inner.$method($($arg,)* visitor)
         }
     )*};
+}
+
+impl<'m, D> Guard<'m, D> {
+    /// Enters a container. If it is larger than its owner has room for, it lies elsewhere.
+    #[inline]
+    fn enter<'de, V: Visitor<'de>, E: Error>(
+        &self,
+        visitor: V,
+        is_list: bool,
+    ) -> Result<Guard<'m, V>, E> {
+        let (depth, room) = (self.depth + 1, size_of::<V::Value>());
+        if depth > MAX_DEPTH {
+            return Err(self.meter.too_deep());
+        }
+        if room > self.room {
+            self.meter.pay(room)?;
+        }
+        Ok(Guard { inner: visitor, meter: self.meter, depth, room, tuple: "", is_list })
+    }
 }
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
@@ -113,25 +160,58 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
     // A self-describing format may find a container where a string or a unit was asked for, and a
     // visitor may take it.
     containers! {
-        deserialize_any()
-        deserialize_ignored_any()
-        deserialize_identifier()
-        deserialize_str()
-        deserialize_string()
-        deserialize_bytes()
-        deserialize_byte_buf()
-        deserialize_unit()
-        deserialize_unit_struct(name: &'static str)
-        deserialize_option()
-        deserialize_seq()
-        deserialize_map()
-        deserialize_newtype_struct(name: &'static str)
-        deserialize_tuple(len: usize)
-        deserialize_tuple_struct(name: &'static str, len: usize)
-        deserialize_struct(name: &'static str, fields: &'static [&'static str])
-        deserialize_enum(name: &'static str, variants: &'static [&'static str])
+        deserialize_any() true
+        deserialize_ignored_any() true
+        deserialize_identifier() true
+        deserialize_str() true
+        deserialize_string() true
+        deserialize_bytes() true
+        deserialize_byte_buf() true
+        deserialize_unit() true
+        deserialize_unit_struct(name: &'static str) false
+        deserialize_option() false
+        deserialize_seq() true
+        deserialize_map() true
+        deserialize_newtype_struct(name: &'static str) false
+        deserialize_struct(name: &'static str, fields: &'static [&'static str]) false
     }
 
+    #[inline]
+    fn deserialize_tuple<V: Visitor<'de>>(
+        self,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        // Elements without bytes are no memory, but they are work.
+        self.meter.pay(len)?;
+        let visitor = self.enter(visitor, false)?;
+        self.inner.deserialize_tuple(len, visitor)
+    }
+
+    #[inline]
+    fn deserialize_tuple_struct<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        len: usize,
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.meter.used.forms.borrow_mut().add_tuple(name, len);
+        let visitor = self.enter(visitor, false)?;
+        self.inner.deserialize_tuple_struct(name, len, visitor)
+    }
+
+    #[inline]
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        let visitor = Guard { tuple: name, ..self.enter(visitor, false)? };
+        self.inner.deserialize_enum(name, variants, visitor)
+    }
+
+    #[inline]
     fn is_human_readable(&self) -> bool {
         self.inner.is_human_readable()
     }
@@ -140,6 +220,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
 impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Guard<'_, S> {
     type Value = S::Value;
 
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(self, format: D) -> Result<S::Value, D::Error> {
         let format = self.over(format);
         self.inner.deserialize(format)
@@ -149,6 +230,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Guard<'_, S> {
 /// Passes visits of plain values on.
 macro_rules! visits {
     ($($method:ident: $type:ty)*) => {$(
+        #[inline]
         fn $method<E: Error>(self, value: $type) -> Result<V::Value, E> {
             self.inner.$method(value)
         }
@@ -185,34 +267,41 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guard<'_, V> {
         visit_byte_buf: Vec<u8>
     }
 
+    #[inline]
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {
         self.inner.visit_none()
     }
 
+    #[inline]
     fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
         self.inner.visit_unit()
     }
 
+    #[inline]
     fn visit_some<D: Deserializer<'de>>(self, format: D) -> Result<V::Value, D::Error> {
         let format = self.over(format);
         self.inner.visit_some(format)
     }
 
+    #[inline]
     fn visit_newtype_struct<D: Deserializer<'de>>(self, format: D) -> Result<V::Value, D::Error> {
         let format = self.over(format);
         self.inner.visit_newtype_struct(format)
     }
 
+    #[inline]
     fn visit_seq<A: SeqAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         let access = self.over(access);
         self.inner.visit_seq(access)
     }
 
+    #[inline]
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         let access = self.over(access);
         self.inner.visit_map(access)
     }
 
+    #[inline]
     fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<V::Value, A::Error> {
         let access = self.over(access);
         self.inner.visit_enum(access)
@@ -222,15 +311,16 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Guard<'_, V> {
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guard<'_, A> {
     type Error = A::Error;
 
+    #[inline]
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.meter.pay(PART)?;
-        let seed = self.over(seed);
+        let seed = self.part::<S::Value, _, _>(seed)?;
         self.inner.next_element_seed(seed)
     }
 
+    #[inline]
     fn size_hint(&self) -> Option<usize> {
         self.meter.hint(self.inner.size_hint())
     }
@@ -239,20 +329,22 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Guard<'_, A> {
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Guard<'_, A> {
     type Error = A::Error;
 
+    #[inline]
     fn next_key_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.meter.pay(PART)?;
-        let seed = self.over(seed);
+        let seed = self.part::<S::Value, _, _>(seed)?;
         self.inner.next_key_seed(seed)
     }
 
+    #[inline]
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        let seed = self.over(seed);
+        let seed = self.part::<S::Value, _, _>(seed)?;
         self.inner.next_value_seed(seed)
     }
 
+    #[inline]
     fn size_hint(&self) -> Option<usize> {
         self.meter.hint(self.inner.size_hint())
     }
@@ -262,33 +354,40 @@ impl<'de, 'm, A: EnumAccess<'de>> EnumAccess<'de> for Guard<'m, A> {
     type Error = A::Error;
     type Variant = Guard<'m, A::Variant>;
 
+    #[inline]
     fn variant_seed<S: DeserializeSeed<'de>>(
         self,
         seed: S,
     ) -> Result<(S::Value, Self::Variant), A::Error> {
-        let Self { inner, meter } = self;
-        let (name, content) = inner.variant_seed(Guard { inner: seed, meter })?;
-        Ok((name, Guard { inner: content, meter }))
+        let Self { inner, meter, depth, room, tuple, is_list: _ } = self;
+        let guard = Guard { inner: (), meter, depth, room, tuple, is_list: false };
+        let (name, content) = inner.variant_seed(guard.over(seed))?;
+        Ok((name, guard.over(content)))
     }
 }
 
 impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guard<'_, A> {
     type Error = A::Error;
 
+    #[inline]
     fn unit_variant(self) -> Result<(), A::Error> {
         self.inner.unit_variant()
     }
 
+    #[inline]
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
         let seed = self.over(seed);
         self.inner.newtype_variant_seed(seed)
     }
 
+    #[inline]
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
+        self.meter.used.forms.borrow_mut().add_tuple(self.tuple, len);
         let visitor = self.over(visitor);
         self.inner.tuple_variant(len, visitor)
     }
 
+    #[inline]
     fn struct_variant<V: Visitor<'de>>(
         self,
         fields: &'static [&'static str],

@@ -15,8 +15,8 @@ use serde::ser::{
     SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-use super::{Level, MAX_ENCODED_DEPTH, Meter, PART, allowance};
-use crate::EncodeError;
+use super::{ELEMENT, MAX_ENCODED_DEPTH, Meter, allowance};
+use crate::{EncodeError, forms::Forms};
 
 /// What a format cannot express.
 pub(crate) trait Rules {
@@ -32,35 +32,37 @@ pub(crate) trait Rules {
     const WIDE_FLOATS: bool;
 }
 
-/// Encodes `value` by `write`, which runs it on a serializer that appends to `out`.
+/// Encodes `value` by `write`, which runs it on a serializer that appends to `out`. Says which structs
+/// it wrote.
 pub(crate) fn serialize<R, T, E>(
     value: &T,
     out: &mut Vec<u8>,
     write: impl FnOnce(&mut Vec<u8>, Watched<'_, T, R>) -> Result<(), E>,
-) -> Result<(), EncodeError>
+) -> Result<Forms, EncodeError>
 where
     R: Rules,
     T: Serialize + ?Sized,
     E: Display,
 {
     let before = out.len();
-    let meter = Meter::new(MAX_ENCODED_DEPTH);
-    let watched = Watched { value, meter: &meter, in_some: false, rules: PhantomData };
+    let meter = Meter::new();
+    let watched = Watched { value, meter: &meter, depth: 0, in_some: false, rules: PhantomData };
     write(out, watched).map_err(|error| EncodeError(meter.explain(error)))?;
     let len = out.len().saturating_sub(before);
     if meter.memory.get() > allowance(len) {
         return Err(EncodeError(format!(
-            "{len} bytes that take {} bytes of memory are more than a reader would believe",
-            meter.memory.get()
+            "{len} bytes for so many elements are more than a reader would believe"
         )));
     }
-    Ok(())
+    Ok(meter.forms.into_inner())
 }
 
 /// A value that serializes under watch.
 pub(crate) struct Watched<'m, T: ?Sized, R> {
     value: &'m T,
     meter: &'m Meter,
+    /// How many containers are around it.
+    depth: u32,
     /// It is what an option holds.
     in_some: bool,
     rules: PhantomData<R>,
@@ -68,8 +70,8 @@ pub(crate) struct Watched<'m, T: ?Sized, R> {
 
 impl<T: Serialize + ?Sized, R: Rules> Serialize for Watched<'_, T, R> {
     fn serialize<S: Serializer>(&self, inner: S) -> Result<S::Ok, S::Error> {
-        let Self { value, meter, in_some, rules } = *self;
-        value.serialize(Guard { inner, meter, size: size_of_val(value), in_some, rules })
+        let Self { value, meter, depth, in_some, rules } = *self;
+        value.serialize(Guard { inner, meter, depth, in_some, rules })
     }
 }
 
@@ -77,19 +79,31 @@ impl<T: Serialize + ?Sized, R: Rules> Serialize for Watched<'_, T, R> {
 struct Guard<'m, S, R> {
     inner: S,
     meter: &'m Meter,
-    /// Of the value in memory.
-    size: usize,
+    depth: u32,
     in_some: bool,
     rules: PhantomData<R>,
 }
 
 impl<'m, S: Serializer, R: Rules> Guard<'m, S, R> {
-    /// Enters a container of so many parts, as far as they are known.
+    #[cold]
+    fn too_deep(&self) -> S::Error {
+        S::Error::custom(self.meter.too_deep(MAX_ENCODED_DEPTH))
+    }
+
+    /// Enters a container; gives the depth of what is in it.
     #[inline]
-    fn enter(&self, parts: usize) -> Result<Level<'m>, S::Error> {
-        let level = self.meter.enter(|words| S::Error::custom(words))?;
-        self.meter.pay(self.size.saturating_add(parts.saturating_mul(PART)));
-        Ok(level)
+    fn enter(&self) -> Result<u32, S::Error> {
+        if self.depth >= MAX_ENCODED_DEPTH {
+            return Err(self.too_deep());
+        }
+        Ok(self.depth + 1)
+    }
+
+    /// Enters a struct, or a variant, of so many fields.
+    #[inline]
+    fn enter_form(&self, name: &'static str, fields: usize) -> Result<u32, S::Error> {
+        self.meter.forms.borrow_mut().add(name, fields);
+        self.enter()
     }
 
     /// A float is about to be written.
@@ -125,11 +139,12 @@ macro_rules! leaves {
 
 /// Passes containers on, one level deeper and with their parts watched.
 macro_rules! containers {
-    ($($method:ident($($arg:ident: $type:ty),*; $len:ident) -> $parts:ident)*) => {$(
+    ($($method:ident($($arg:ident: $type:ty),*; $len:ident) -> $parts:ident, $form:ident)*) => {$(
         #[inline]
         fn $method(self, $($arg: $type,)* $len: usize) -> Result<Self::$parts, S::Error> {
-            let level = self.enter($len)?;
-            Ok(Parts { inner: self.inner.$method($($arg,)* $len)?, level, rules: PhantomData })
+            let depth = self.enter_form($form, $len)?;
+            let inner = self.inner.$method($($arg,)* $len)?;
+            Ok(Parts { inner, meter: self.meter, depth, rules: PhantomData })
         }
     )*};
 }
@@ -179,23 +194,53 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
     }
 
     containers! {
-        serialize_tuple(; len) -> SerializeTuple
-        serialize_tuple_struct(name: &'static str; len) -> SerializeTupleStruct
-        serialize_tuple_variant(name: &'static str, index: u32, variant: &'static str; len)
-            -> SerializeTupleVariant
-        serialize_struct(name: &'static str; len) -> SerializeStruct
+        serialize_struct(name: &'static str; len) -> SerializeStruct, name
         serialize_struct_variant(name: &'static str, index: u32, variant: &'static str; len)
-            -> SerializeStructVariant
+            -> SerializeStructVariant, variant
+    }
+
+    fn serialize_tuple_struct(
+        self,
+        name: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeTupleStruct, S::Error> {
+        let depth = self.enter_form(name, len)?;
+        self.meter.forms.borrow_mut().add_tuple(name, len);
+        let inner = self.inner.serialize_tuple_struct(name, len)?;
+        Ok(Parts { inner, meter: self.meter, depth, rules: PhantomData })
+    }
+
+    fn serialize_tuple_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeTupleVariant, S::Error> {
+        let depth = self.enter_form(variant, len)?;
+        self.meter.forms.borrow_mut().add_tuple(name, len);
+        let inner = self.inner.serialize_tuple_variant(name, index, variant, len)?;
+        Ok(Parts { inner, meter: self.meter, depth, rules: PhantomData })
+    }
+
+    fn serialize_tuple(self, len: usize) -> Result<Self::SerializeTuple, S::Error> {
+        let depth = self.enter()?;
+        // Elements without bytes are no memory, but they are work.
+        self.meter.pay(len);
+        let inner = self.inner.serialize_tuple(len)?;
+        Ok(Parts { inner, meter: self.meter, depth, rules: PhantomData })
     }
 
     fn serialize_seq(self, len: Option<usize>) -> Result<Self::SerializeSeq, S::Error> {
-        let level = self.enter(len.unwrap_or_default())?;
-        Ok(Parts { inner: self.inner.serialize_seq(len)?, level, rules: PhantomData })
+        let depth = self.enter()?;
+        let inner = self.inner.serialize_seq(len)?;
+        Ok(Parts { inner, meter: self.meter, depth, rules: PhantomData })
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Self::SerializeMap, S::Error> {
-        let level = self.enter(len.unwrap_or_default())?;
-        Ok(Parts { inner: self.inner.serialize_map(len)?, level, rules: PhantomData })
+        let depth = self.enter()?;
+        let inner = self.inner.serialize_map(len)?;
+        Ok(Parts { inner, meter: self.meter, depth, rules: PhantomData })
     }
 
     fn serialize_none(self) -> Result<S::Ok, S::Error> {
@@ -225,8 +270,8 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        let _level = self.enter(0)?;
-        let value = Watched { value, meter: self.meter, in_some: true, rules: self.rules };
+        let depth = self.enter()?;
+        let value = Watched { value, meter: self.meter, depth, in_some: true, rules: self.rules };
         self.inner.serialize_some(&value)
     }
 
@@ -235,9 +280,10 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let _level = self.enter(0)?;
+        let depth = self.enter()?;
         // The formats write a newtype as its content, so an option around it sees through it.
-        let value = Watched { value, meter: self.meter, in_some: self.in_some, rules: self.rules };
+        let value =
+            Watched { value, meter: self.meter, depth, in_some: self.in_some, rules: self.rules };
         self.inner.serialize_newtype_struct(name, &value)
     }
 
@@ -248,8 +294,8 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let _level = self.enter(0)?;
-        let value = Watched { value, meter: self.meter, in_some: false, rules: self.rules };
+        let depth = self.enter()?;
+        let value = Watched { value, meter: self.meter, depth, in_some: false, rules: self.rules };
         self.inner.serialize_newtype_variant(name, index, variant, &value)
     }
 
@@ -265,16 +311,31 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
 /// A container that is being written.
 struct Parts<'m, P, R> {
     inner: P,
-    level: Level<'m>,
+    meter: &'m Meter,
+    /// Of its parts.
+    depth: u32,
     rules: PhantomData<R>,
 }
 
 impl<'m, P, R> Parts<'m, P, R> {
-    fn over<'v, T: ?Sized>(&self, value: &'v T) -> Watched<'v, T, R>
+    /// Watches an element of a list or a map, and pays for it; not for its size, which is not seen
+    /// behind the references that serde hands over.
+    #[inline]
+    fn element<'v, T: ?Sized>(&self, value: &'v T) -> Watched<'v, T, R>
     where
         'm: 'v,
     {
-        Watched { value, meter: self.level.0, in_some: false, rules: PhantomData }
+        self.meter.pay(ELEMENT);
+        self.field(value)
+    }
+
+    /// Watches a field.
+    #[inline]
+    fn field<'v, T: ?Sized>(&self, value: &'v T) -> Watched<'v, T, R>
+    where
+        'm: 'v,
+    {
+        Watched { value, meter: self.meter, depth: self.depth, in_some: false, rules: PhantomData }
     }
 
     /// A field was left out.
@@ -283,7 +344,7 @@ impl<'m, P, R> Parts<'m, P, R> {
         R: Rules,
     {
         if R::POSITIONAL {
-            return Err(E::custom(self.level.0.refuse(format_args!(
+            return Err(E::custom(self.meter.refuse(format_args!(
                 "the field {name:?} is left out (skip_serializing_if), and this format has a place \
                  for every field"
             ))));
@@ -294,13 +355,13 @@ impl<'m, P, R> Parts<'m, P, R> {
 
 /// A container of nameless parts.
 macro_rules! nameless {
-    ($($trait:ident::$method:ident)*) => {$(
+    ($($trait:ident::$method:ident as $part:ident)*) => {$(
         impl<P: $trait, R: Rules> $trait for Parts<'_, P, R> {
             type Ok = P::Ok;
             type Error = P::Error;
             #[inline]
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), P::Error> {
-                let value = self.over(value);
+                let value = self.$part(value);
                 self.inner.$method(&value)
             }
             #[inline]
@@ -312,10 +373,10 @@ macro_rules! nameless {
 }
 
 nameless! {
-    SerializeSeq::serialize_element
-    SerializeTuple::serialize_element
-    SerializeTupleStruct::serialize_field
-    SerializeTupleVariant::serialize_field
+    SerializeSeq::serialize_element as element
+    SerializeTuple::serialize_element as field
+    SerializeTupleStruct::serialize_field as field
+    SerializeTupleVariant::serialize_field as field
 }
 
 /// A container of named fields.
@@ -330,7 +391,7 @@ macro_rules! named {
                 name: &'static str,
                 value: &T,
             ) -> Result<(), P::Error> {
-                let value = self.over(value);
+                let value = self.field(value);
                 self.inner.serialize_field(name, &value)
             }
             fn skip_field(&mut self, name: &'static str) -> Result<(), P::Error> {
@@ -352,12 +413,12 @@ impl<P: SerializeMap, R: Rules> SerializeMap for Parts<'_, P, R> {
     type Error = P::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), P::Error> {
-        let key = self.over(key);
+        let key = self.element(key);
         self.inner.serialize_key(&key)
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), P::Error> {
-        let value = self.over(value);
+        let value = self.element(value);
         self.inner.serialize_value(&value)
     }
 

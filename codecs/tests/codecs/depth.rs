@@ -69,7 +69,7 @@ struct Named {
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Chain(Option<Box<Chain>>);
+struct Chain(u8, Option<Box<Chain>>);
 
 /// Each level of these takes two of the guard's.
 fn recursive_types_of_every_kind_are_bounded(packing: &impl Packing) {
@@ -95,7 +95,7 @@ fn recursive_types_of_every_kind_are_bounded(packing: &impl Packing) {
         || Named { children: BTreeMap::new() },
         |inner| Named { children: BTreeMap::from([(String::new(), inner)]) },
     );
-    bounded(packing, || Chain(None), |inner| Chain(Some(Box::new(inner))));
+    bounded(packing, || Chain(1, None), |inner| Chain(1, Some(Box::new(inner))));
 }
 
 fn the_depth_is_that_of_the_value_not_of_its_length(packing: &impl Packing) {

@@ -1,1 +1,158 @@
-//! to come
+//! Bytes that announce more than they hold, and what an honest value may hold.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tiered_codecs::{DecodeError, EncodeError, MessagePack, Packing, Postcard};
+
+use crate::support::{Value, decode, encode, every_codec};
+
+every_codec! {
+    what_is_encoded_is_not_too_much_to_be_decoded
+    a_long_list_is_no_attack
+    a_list_of_sparse_values_is_no_attack
+}
+
+/// Decodes `bytes`, which must be refused, and quickly.
+#[track_caller]
+fn refused<T: DeserializeOwned>(packing: &impl Packing, bytes: &[u8]) {
+    let start = Instant::now();
+    let there = decode::<T>(packing, bytes).err();
+    let name = std::any::type_name::<T>();
+    assert!(matches!(there, Some(DecodeError::Payload(_))), "{name}: {there:?}");
+    assert!(start.elapsed() < Duration::from_secs(1), "{name} took {:?}", start.elapsed());
+}
+
+/// Postcard's bytes for a length.
+fn length(len: u64) -> Vec<u8> {
+    encode(&Postcard, &len).unwrap()
+}
+
+#[test]
+fn a_few_bytes_do_not_announce_work_without_end() {
+    for announced in [1 << 20, 1 << 31, u64::from(u32::MAX), u64::MAX] {
+        let bytes = length(announced);
+        refused::<Vec<()>>(&Postcard, &bytes);
+        refused::<Vec<[(); 32]>>(&Postcard, &bytes);
+        refused::<Vec<((), ((), ()))>>(&Postcard, &bytes);
+        refused::<HashSet<()>>(&Postcard, &bytes);
+        refused::<HashMap<(), ()>>(&Postcard, &bytes);
+        refused::<Vec<Nothing>>(&Postcard, &bytes);
+        refused::<Vec<Vec<()>>>(&Postcard, &[&[1][..], &bytes].concat());
+        refused::<Vec<u64>>(&Postcard, &bytes);
+        refused::<Vec<String>>(&Postcard, &bytes);
+        refused::<String>(&Postcard, &bytes);
+        refused::<HashMap<u64, String>>(&Postcard, &bytes);
+    }
+    for announcement in
+        [&b"\xdd\xff\xff\xff\xff"[..], b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff"]
+    {
+        refused::<Vec<()>>(&MessagePack, announcement);
+        refused::<Vec<Nothing>>(&MessagePack, announcement);
+        refused::<Vec<u64>>(&MessagePack, announcement);
+        refused::<HashMap<String, u8>>(&MessagePack, announcement);
+        refused::<String>(&MessagePack, announcement);
+        refused::<serde_json::Value>(&MessagePack, announcement);
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Nothing {}
+
+#[test]
+fn a_list_of_lists_of_nothing_is_bounded_as_a_whole() {
+    // Each inner list alone would do.
+    let bytes = [length(1000), length(60_000).repeat(1000)].concat();
+    refused::<Vec<Vec<()>>>(&Postcard, &bytes);
+}
+
+#[test]
+fn what_takes_no_bytes_is_not_encoded_without_end() {
+    let refused = encode(&Postcard, &vec![(); 1_000_000]);
+    let EncodeError(reason) = refused.unwrap_err();
+    assert!(reason.contains("more than a reader would believe"), "{reason}");
+    assert!(encode(&Postcard, &vec![Nothing {}; 1_000_000]).is_err());
+    assert!(encode(&Postcard, &vec![[(); 32]; 100_000]).is_err());
+    // A format that writes something for nothing has no such limit.
+    let nothing = vec![(); 1_000_000];
+    let bytes = encode(&MessagePack, &nothing).unwrap();
+    assert_eq!(decode(&MessagePack, &bytes), Ok(nothing));
+}
+
+#[test]
+fn an_honest_list_of_nothing_comes_back() {
+    for len in [0, 1, 1000, 10_000] {
+        let nothing = vec![(); len];
+        let bytes = encode(&Postcard, &nothing).unwrap();
+        assert_eq!(decode(&Postcard, &bytes), Ok(nothing));
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Large {
+    Small,
+    Large([u64; 32]),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Sparse {
+    addresses: [Option<Address>; 10],
+    notes: [Option<String>; 10],
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Address {
+    street: String,
+    city: String,
+    country: String,
+    code: [u64; 6],
+}
+
+/// Lists of values that are large in memory and small in bytes, up to four million of them: what
+/// the encoder lets pass, the decoder does.
+fn what_is_encoded_is_not_too_much_to_be_decoded(packing: &impl Packing) {
+    fn agree<T: Value + Clone>(packing: &impl Packing, one: T, most: usize) {
+        for shift in 0.. {
+            let len = (16 << shift) * 3 / 2;
+            if len > most {
+                break;
+            }
+            let value = vec![one.clone(); len];
+            let Ok(bytes) = encode(packing, &value) else { break };
+            let back = decode::<Vec<T>>(packing, &bytes);
+            let name = std::any::type_name::<T>();
+            assert!(back.as_ref() == Ok(&value), "{len} of {name}: {:?}", back.err());
+        }
+    }
+    agree(packing, (), 1 << 20);
+    agree(packing, Nothing {}, 1 << 20);
+    agree(packing, [(); 32], 1 << 18);
+    agree(packing, 0_u8, 1 << 20);
+    agree(packing, String::new(), 1 << 20);
+    agree(packing, Vec::<Vec<u8>>::new(), 1 << 20);
+    agree(packing, None::<u8>, 1 << 20);
+    agree(packing, None::<[u64; 32]>, 1 << 17);
+    agree(packing, Some(0_u128), 1 << 18);
+    agree(packing, Large::Small, 1 << 17);
+    agree(packing, Large::Large([0; 32]), 1 << 12);
+    agree(packing, Sparse::default(), 1 << 13);
+    agree(packing, (None::<Address>, (None::<Address>, Large::Small)), 1 << 15);
+    agree(packing, BTreeSet::from([()]), 1 << 18);
+}
+
+fn a_long_list_is_no_attack(packing: &impl Packing) {
+    let long: Vec<u32> = (0..200_000).collect();
+    let bytes = encode(packing, &long).unwrap();
+    assert!(decode(packing, &bytes) == Ok(long));
+}
+
+/// Events with ten optional addresses, of which none has any.
+fn a_list_of_sparse_values_is_no_attack(packing: &impl Packing) {
+    let sparse = vec![Sparse::default(); 3_000];
+    let bytes = encode(packing, &sparse).unwrap();
+    let back = decode::<Vec<Sparse>>(packing, &bytes);
+    assert!(back.as_ref() == Ok(&sparse), "{} bytes: {:?}", bytes.len(), back.err());
+}

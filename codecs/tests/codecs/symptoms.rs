@@ -1,1 +1,150 @@
-//! to come
+//! Bugs that were, by their symptoms.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{SeqAccess, Visitor},
+};
+use tiered_codecs::{CodecFor, DecodeError, Json, MessagePack, Packing, Postcard};
+
+use super::deep::KINDS;
+use crate::support::{KEY, Value, decode, encode, meta, read};
+
+/// Stored and read it is itself, or not at all.
+#[track_caller]
+fn never_another<T: Value>(packing: &impl Packing, value: T) {
+    let Ok(bytes) = packing.pack(&meta(), KEY, Some(&value)) else { return };
+    let Ok(back) = read::<T>(packing, &bytes) else { return };
+    assert_eq!(back, Some(value), "{packing:?} of {:02x?}", &bytes[64..]);
+}
+
+#[test]
+fn json_reads_back_every_depth_it_writes() {
+    // An enum's struct variant takes two of JSON's brackets.
+    let kind = KINDS.iter().find(|kind| kind.name == "struct variant").unwrap();
+    for depth in [63, 64, 120] {
+        let value = kind.nest(depth);
+        let bytes = encode(&Json, &value).unwrap();
+        assert_eq!(decode(&Json, &bytes), Ok(value), "{depth} deep");
+    }
+}
+
+#[test]
+fn json_keeps_every_bit_of_a_flattened_f32() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Outer {
+        #[serde(flatten)]
+        inner: Inner,
+    }
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Inner {
+        float: f32,
+    }
+    let value = Outer { inner: Inner { float: 7.038_531e-26 } };
+    let bytes = encode(&Json, &value).unwrap();
+    assert_eq!(decode(&Json, &bytes), Ok(value));
+}
+
+/// serde's derive leaves a tuple's field out without a word to the format.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Skips(#[serde(skip_serializing_if = "Option::is_none")] Option<u8>, #[serde(default)] u8);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum SkipsInside {
+    Tuple(#[serde(skip_serializing_if = "Option::is_none")] Option<u8>, #[serde(default)] u8),
+}
+
+#[test]
+fn a_tuple_that_leaves_a_field_out_never_comes_back_as_another() {
+    fn all(packing: &impl Packing) {
+        never_another(packing, Skips(None, 1));
+        never_another(packing, (Skips(None, 0), vec![0_u8]));
+        never_another(packing, SkipsInside::Tuple(None, 1));
+        never_another(packing, (SkipsInside::Tuple(None, 0), vec![0_u8]));
+    }
+    all(&Postcard);
+    all(&MessagePack);
+    all(&Json);
+}
+
+#[test]
+fn a_tuple_that_leaves_either_of_two_fields_out_never_comes_back_as_another() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Either(
+        #[serde(default, skip_serializing_if = "Option::is_none")] Option<u8>,
+        #[serde(default, skip_serializing_if = "Option::is_none")] Option<u8>,
+    );
+    fn all(packing: &impl Packing) {
+        for first in [Some(1), None] {
+            for second in [Some(2), None] {
+                never_another(packing, Either(first, second));
+                never_another(packing, (Either(first, second), 0_u8, 0_u8));
+            }
+        }
+    }
+    all(&Postcard);
+    all(&MessagePack);
+    all(&Json);
+}
+
+#[test]
+fn a_field_that_is_read_but_never_written_takes_no_other_fields_place() {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Writes {
+        #[serde(skip_serializing, default)]
+        never: u8,
+        always: u8,
+    }
+    never_another(&Postcard, (Writes { never: 0, always: 7 }, vec![1_u8, 9]));
+    never_another(&MessagePack, (Writes { never: 0, always: 7 }, vec![1_u8, 9]));
+    never_another(&Json, (Writes { never: 0, always: 7 }, vec![1_u8, 9]));
+}
+
+#[test]
+fn every_codec_says_what_it_refuses_to_read() {
+    fn says(packing: &impl Packing, bytes: &[u8], words: &str) {
+        let there = decode::<super::deep::Deep>(packing, bytes).unwrap_err();
+        let DecodeError::Payload(reason) = there else { panic!("{there:?}") };
+        assert!(reason.contains(words), "{packing:?}: {reason}");
+    }
+    let words = "nested deeper than 128 levels";
+    says(&Postcard, &KINDS[0].unclosed(&Postcard, 1000), words);
+    says(&MessagePack, &KINDS[0].unclosed(&MessagePack, 3000), words);
+    says(&Json, &KINDS[0].unclosed(&Json, 3000), words);
+    // What the format itself refuses is said as it says it.
+    says(&Postcard, b"", "end of buffer");
+    says(&Json, b"", "EOF");
+}
+
+/// A text, or a list of such: it asks for a text, and takes a list if one is there.
+#[derive(Debug)]
+struct TextOrList;
+
+impl<'de> Deserialize<'de> for TextOrList {
+    fn deserialize<D: Deserializer<'de>>(format: D) -> Result<Self, D::Error> {
+        struct Takes;
+        impl<'de> Visitor<'de> for Takes {
+            type Value = TextOrList;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a text or a list")
+            }
+            fn visit_str<E>(self, _: &str) -> Result<TextOrList, E> {
+                Ok(TextOrList)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<TextOrList, A::Error> {
+                while list.next_element::<TextOrList>()?.is_some() {}
+                Ok(TextOrList)
+            }
+        }
+        format.deserialize_string(Takes)
+    }
+}
+
+#[test]
+fn nesting_where_a_text_was_asked_for_is_bounded() {
+    let lists = |depth| [&vec![0x91; depth][..], &[0xa0]].concat();
+    assert!(decode::<TextOrList>(&MessagePack, &lists(100)).is_ok());
+    assert!(decode::<TextOrList>(&MessagePack, &lists(200)).is_err());
+    assert!(decode::<TextOrList>(&MessagePack, &lists(1 << 20)).is_err());
+}

@@ -16,7 +16,7 @@ pub struct Keys {
     letter: BTreeMap<char, u8>,
     truth: BTreeMap<bool, u8>,
     kind: BTreeMap<Kind, Option<u8>>,
-    wrapped: BTreeMap<Wrap<u64>, Vec<()>>,
+    wrapped: BTreeMap<Wrap<u64>, Vec<u8>>,
     float: BTreeMap<F64, bool>,
     single: BTreeMap<F32, bool>,
     code: BTreeMap<Code, BTreeMap<i8, ()>>,

@@ -5,7 +5,7 @@ use std::{
     cmp::Reverse,
     ffi::CString,
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddrV4},
     num::{NonZeroI128, NonZeroU8, Wrapping},
     path::PathBuf,
     time::Duration,
@@ -66,7 +66,7 @@ pub struct Numbers {
 pub struct Std {
     time: Duration,
     address: IpAddr,
-    socket: SocketAddr,
+    socket: SocketAddrV4,
     non_zero: (NonZeroU8, NonZeroI128),
     wrapping: Wrapping<i16>,
     reverse: Reverse<u8>,

@@ -1,0 +1,124 @@
+//! Does a type read what it writes? Looked into once for every form in which a type's structs are
+//! written.
+//!
+//! `Serialize` and `Deserialize` may differ: by `skip_serializing`, by `skip_deserializing`, by a
+//! tuple that leaves a field out. A format without names then reads a field in another's place, and
+//! neither the bytes nor the [`Shape`](crate::Shape) show it. So a value with structs in a form that
+//! was not written yet is decoded and encoded again, which must give as many bytes. (Not the same:
+//! hash maps have their own order.) Tuples must also be read with as many fields as they were written
+//! with. From then on a value of those forms costs one look.
+//!
+//! What is not found: two forms of one hash, of which there are 256; and, in a format with names, a
+//! field that is never written and has a default. It reads as its default, as its type declares.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{EncodeError, Packing, known::Known};
+
+/// Which structs a value was written or read with, and with how many fields: a set, by hash.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forms {
+    /// All of them.
+    all: [u64; WORDS],
+    /// The tuples among them, structs and variants by the name of their type.
+    tuples: [u64; WORDS],
+}
+
+/// The size of a set, in words of 64 bits.
+pub(crate) const WORDS: usize = 4;
+
+impl Forms {
+    /// Those of a codec that does not tell.
+    pub(crate) const EVERY: Self = Self { all: [u64::MAX; WORDS], tuples: [u64::MAX; WORDS] };
+
+    /// With a struct, or a variant, of so many fields. Says whether that is new.
+    #[inline]
+    pub(crate) fn add(&mut self, name: &'static str, fields: usize) -> bool {
+        add(&mut self.all, name, fields)
+    }
+
+    /// With a tuple.
+    #[inline]
+    pub(crate) fn add_tuple(&mut self, name: &'static str, fields: usize) -> bool {
+        add(&mut self.tuples, name, fields)
+    }
+}
+
+#[inline]
+fn add(set: &mut [u64; WORDS], name: &'static str, fields: usize) -> bool {
+    // The name's address tells it from others; the constant is Fibonacci hashing's.
+    let id = (name.as_ptr().addr() as u64).wrapping_add(fields as u64);
+    let hash = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+    let Some(word) = set.get_mut((hash >> 6) as usize) else { return false };
+    let before = *word;
+    *word |= 1 << (hash & 63);
+    *word != before
+}
+
+/// Whether `small` is within `large`.
+fn within(small: &[u64; WORDS], large: &[u64; WORDS]) -> bool {
+    small.iter().zip(large).all(|(small, large)| small & !large == 0)
+}
+
+/// The forms of one type that came back.
+#[derive(Debug, Default)]
+pub(crate) struct Proven([AtomicU64; WORDS]);
+
+impl Proven {
+    fn has(&self, forms: &Forms) -> bool {
+        let proven = std::array::from_fn(|at| self.0[at].load(Ordering::Relaxed));
+        within(&forms.all, &proven)
+    }
+
+    fn add(&self, forms: &Forms) {
+        for (word, bits) in self.0.iter().zip(forms.all) {
+            word.fetch_or(bits, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Refuses `payload`, which `packing` wrote for a `T` in these `forms`, if it does not come back.
+/// What codecs from elsewhere write has no forms.
+#[inline]
+pub(crate) fn prove<P, T>(
+    packing: &P,
+    known: &Known,
+    payload: &[u8],
+    forms: Forms,
+) -> Result<(), EncodeError>
+where
+    P: Packing,
+    T: Serialize + DeserializeOwned + 'static,
+{
+    match known.proven(packing.id()) {
+        Some(proven) if !proven.has(&forms) => {
+            comes_back::<P, T>(packing, payload, &forms)?;
+            proven.add(&forms);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cold]
+fn comes_back<P, T>(packing: &P, payload: &[u8], forms: &Forms) -> Result<(), EncodeError>
+where
+    P: Packing,
+    T: Serialize + DeserializeOwned + 'static,
+{
+    let (value, read): (T, Forms) = packing
+        .read_back(payload)
+        .map_err(|error| EncodeError(format!("it would not be read back: {error}")))?;
+    let mut again = Vec::with_capacity(payload.len());
+    packing.encode(&value, &mut again)?;
+    if again.len() == payload.len() && within(&forms.tuples, &read.tuples) {
+        return Ok(());
+    }
+    Err(EncodeError(
+        "it would come back as another value: its Serialize and its Deserialize differ, by \
+         skip_serializing, skip_deserializing or a tuple's skip_serializing_if"
+            .into(),
+    ))
+}
