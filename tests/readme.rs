@@ -3,7 +3,7 @@
 use tiered_tiers::testing::RedisServer;
 
 scenarios! {
-    the_readmes_example_is_this_one_and_works_without_a_server,
+    the_readmes_examples_are_these_and_work_without_a_server,
     the_readmes_table_of_outages_holds_for_a_server_that_comes_back,
 }
 
@@ -22,7 +22,7 @@ impl Db {
 
 #[rustfmt::skip]
 async fn example(db: &Db) -> Result<std::sync::Arc<User>, tiered::Error> {
-    // The example begins.
+    // An example begins.
     use std::time::Duration;
     use tiered::{Postcard, Tiered, tiers::{Moka, Redis}};
 
@@ -35,20 +35,35 @@ async fn example(db: &Db) -> Result<std::sync::Arc<User>, tiered::Error> {
 
     let user = cache.get_or_load("user:1", || async { db.user(1).await }).await?; // Arc<User>
     cache.invalidate("user:1").await?; // final: no load that began before can bring the old value back
-    // The example ends.
+    // An example ends.
     Ok(user)
 }
 
-async fn the_readmes_example_is_this_one_and_works_without_a_server() {
-    let source = include_str!("readme.rs");
-    let (_, rest) = source.split_once("// The example begins.\n").unwrap();
-    let (lines, _) = rest.split_once("    // The example ends.\n").unwrap();
-    let lines: Vec<&str> =
-        lines.lines().map(|line| line.strip_prefix("    ").unwrap_or(line)).collect();
-    let readme = include_str!("../README.md");
-    let (_, rest) = readme.split_once("```rust\n").unwrap();
-    let (block, _) = rest.split_once("```\n").unwrap();
-    assert_eq!(block.lines().collect::<Vec<_>>(), lines);
+#[rustfmt::skip]
+fn sealed(key: [u8; 32], url: &str) -> Result<(), tiered::Error> {
+    use tiered::{Postcard, SealKey, Sealed, Tiered, Zstd, tiers::{Moka, Redis}};
+    // An example begins.
+    let codec = Sealed::new(Zstd::new(Postcard), SealKey::new(1, key)); // key: [u8; 32], from a secret store
+    let cache = Tiered::new(Moka::new(100_000), Redis::new(url)?).codec(codec).build()?;
+    // An example ends.
+    drop(cache);
+    Ok(())
+}
+
+/// The pieces of `text` between two marks, without what each line of it begins with.
+fn between<'a>(text: &'a str, begin: &str, end: &str, indent: &str) -> Vec<Vec<&'a str>> {
+    let pieces = text.split(begin).skip(1).filter_map(|rest| rest.split_once(end));
+    let line = |line: &'a str| line.strip_prefix(indent).unwrap_or(line);
+    pieces.map(|(piece, _)| piece.lines().map(line).collect()).collect()
+}
+
+async fn the_readmes_examples_are_these_and_work_without_a_server() {
+    let (ours, _) = include_str!("readme.rs").split_once("/// The pieces").unwrap();
+    let ours = between(ours, "// An example begins.\n", "    // An example ends.\n", "    ");
+    let readme = between(include_str!("../README.md"), "```rust\n", "```\n", "");
+    assert_eq!(readme, ours);
+    assert_eq!(ours.len(), 2);
+    sealed([1; 32], "redis://127.0.0.1/").unwrap();
     // Whether a server happens to be there or not.
     assert_eq!(example(&Db).await.unwrap().name, "Ada");
 }

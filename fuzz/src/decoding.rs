@@ -17,7 +17,7 @@ pub fn decode<C: Codec>(codec: &C, data: &[u8]) {
 
 /// Decodes `payload` into a `T`.
 fn decode_as<C: Codec, T: Awkward>(codec: &C, payload: &[u8]) {
-    if T::ONE_IN > 1 && xxh3_64(payload) % T::ONE_IN != 0 {
+    if T::ONE_IN > 1 && !xxh3_64(payload).is_multiple_of(T::ONE_IN) {
         return;
     }
     let Ok(value) = read::<C, T>(codec, payload) else { return };

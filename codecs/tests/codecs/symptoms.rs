@@ -3,8 +3,9 @@
 use std::fmt;
 
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{SeqAccess, Visitor},
+    ser::SerializeTupleStruct,
 };
 use tiered_codecs::{CodecFor, DecodeError, Json, MessagePack, Packing, Postcard};
 
@@ -86,6 +87,76 @@ fn a_tuple_that_leaves_either_of_two_fields_out_never_comes_back_as_another() {
     all(&Postcard);
     all(&MessagePack);
     all(&Json);
+}
+
+/// Packed and read, it comes back.
+#[track_caller]
+fn comes_back<T: Value>(packing: &impl Packing, value: T) {
+    let bytes = packing.pack(&meta(), KEY, Some(&value));
+    let back = bytes.map(|bytes| read::<T>(packing, &bytes));
+    assert_eq!(back, Ok(Ok(Some(value))), "{packing:?}");
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Point(u8, i8);
+
+#[test]
+fn a_tuple_that_is_read_through_a_buffer_comes_back() {
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Text(String),
+        Point(Point),
+        Two(u8, u8),
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Flat {
+        #[serde(flatten)]
+        inner: Inner,
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Inner {
+        point: Point,
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "kind")]
+    enum Tagged {
+        Point { point: Point },
+    }
+    fn both(packing: &impl Packing) {
+        comes_back(packing, Untagged::Point(Point(1, -2)));
+        comes_back(packing, Untagged::Two(1, 2));
+        comes_back(packing, Flat { inner: Inner { point: Point(1, -2) } });
+        comes_back(packing, Tagged::Point { point: Point(1, -2) });
+    }
+    both(&MessagePack);
+    both(&Json);
+}
+
+/// A tuple as some write it by hand: read as any sequence of two.
+#[derive(Clone, Debug, PartialEq)]
+struct ByHand(u8, u8);
+
+impl Serialize for ByHand {
+    fn serialize<S: Serializer>(&self, format: S) -> Result<S::Ok, S::Error> {
+        let mut parts = format.serialize_tuple_struct("ByHand", 2)?;
+        parts.serialize_field(&self.0)?;
+        parts.serialize_field(&self.1)?;
+        parts.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for ByHand {
+    fn deserialize<D: Deserializer<'de>>(format: D) -> Result<Self, D::Error> {
+        <(u8, u8)>::deserialize(format).map(|(first, second)| Self(first, second))
+    }
+}
+
+#[test]
+fn a_tuple_that_is_read_without_its_name_comes_back() {
+    comes_back(&Postcard, ByHand(1, 2));
+    comes_back(&MessagePack, ByHand(1, 2));
+    comes_back(&Json, ByHand(1, 2));
 }
 
 #[test]

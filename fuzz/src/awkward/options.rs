@@ -44,5 +44,5 @@ pub struct Newtypes {
     clear: Option<Clear<Option<u8>>>,
     around: Clear<Option<Clear<Option<Wrap<u8>>>>>,
     list: Vec<Option<Wrap<Option<u16>>>>,
-    tuple: (u8, (i8, (char, Wrap<(Wrap<u8>,)>))),
+    tuple: Wrap<(u8, Wrap<(char,)>)>,
 }
