@@ -1,7 +1,8 @@
 //! What the packing costs beside the bare codec libraries: a struct of about 200 bytes and a list of
 //! about 40 KB, written and read.
 //!
-//! Writing bare is into a reused buffer; the checksum that the envelope owes is measured by itself.
+//! Writing bare is into a reused buffer; the checksum that the envelope owes is measured by itself, and
+//! so is the envelope without what stands between a codec and its library: guards, stages, shapes.
 //! Rounds are interleaved and the median of each contender is taken; the ratios are the result.
 //! `cargo bench --bench codec --features messagepack,json,zstd,seal`.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a benchmark")]
@@ -11,13 +12,24 @@ use std::{hint::black_box, time::Instant};
 use serde::{Serialize, de::DeserializeOwned};
 use tiered::{
     Json, MessagePack, Postcard, SealKey, Sealed, Zstd,
-    codecs::{CodecFor, envelope::Meta},
+    codecs::{
+        CodecFor,
+        envelope::{self, Extensions, Meta},
+    },
 };
 use xxhash_rust::xxh3::xxh3_64;
 
 const KEY: &[u8] = b"shop:user:1";
 const LIMIT: usize = 1 << 20;
 const ROUNDS: usize = 41;
+const META: Meta = Meta {
+    schema: 1,
+    fresh_ms: 300_000,
+    stale_ms: 0,
+    stored_ms: 0,
+    incarnation: 0,
+    source_version: 0,
+};
 
 #[derive(Serialize, serde::Deserialize)]
 struct User {
@@ -101,6 +113,8 @@ fn compare<T: Serialize + DeserializeOwned + 'static>(what: &str, value: &T, tim
     let messagepack = rmp_serde::to_vec_named(value).unwrap();
     let json = serde_json::to_vec(value).unwrap();
     let zstd = zstd::bulk::compress(&postcard, 3).unwrap();
+    let enveloped = Postcard.pack(&META, KEY, Some(value)).unwrap();
+    let header = envelope::open(&enveloped, KEY, LIMIT).unwrap().header;
     let sealing = || Sealed::new(Postcard, SealKey::new(1, [7; 32]));
     println!(
         "\n{what}: {} bytes by postcard, {} by MessagePack, {} by JSON, {} by postcard and zstd",
@@ -123,6 +137,13 @@ fn compare<T: Serialize + DeserializeOwned + 'static>(what: &str, value: &T, tim
             b1.clear();
             let flavor = postcard::ser_flavors::ExtendFlavor::new(std::mem::take(b1));
             *b1 = postcard::serialize_with_flavor(black_box(value), flavor).unwrap();
+        }),
+        contender("  in an envelope, nothing else", || {
+            let mut bytes = envelope::begin(postcard.len());
+            let flavor = postcard::ser_flavors::ExtendFlavor::new(std::mem::take(&mut bytes));
+            bytes = postcard::serialize_with_flavor(black_box(value), flavor).unwrap();
+            envelope::finish(&mut bytes, &header, &Extensions::default(), KEY);
+            black_box(bytes);
         }),
         contender("  Postcard, packed", pack(Postcard, value)),
         contender("rmp-serde", || {
@@ -148,7 +169,7 @@ fn compare<T: Serialize + DeserializeOwned + 'static>(what: &str, value: &T, tim
         }),
     ];
     let found = medians(&mut contenders, times);
-    report(&contenders, &found, &[(2, 1), (4, 3), (6, 5), (8, 7), (9, 1)]);
+    report(&contenders, &found, &[(2, 1), (3, 1), (5, 4), (7, 6), (9, 8), (10, 1)]);
     drop(contenders);
 
     println!("{:34} {:>10} {:>12} {:>12}", "read", "ns", "of bare", "owing xxh3");
@@ -160,6 +181,10 @@ fn compare<T: Serialize + DeserializeOwned + 'static>(what: &str, value: &T, tim
         }),
         contender("postcard", || {
             black_box(postcard::from_bytes::<T>(black_box(&postcard)).unwrap());
+        }),
+        contender("  in an envelope, nothing else", || {
+            let opened = envelope::open(black_box(&enveloped), KEY, LIMIT).unwrap();
+            black_box(postcard::from_bytes::<T>(opened.payload).unwrap());
         }),
         contender("  Postcard, unpacked", unpack::<_, T>(Postcard, value)),
         contender("rmp-serde", || {
@@ -181,19 +206,17 @@ fn compare<T: Serialize + DeserializeOwned + 'static>(what: &str, value: &T, tim
         contender("  Sealed<Postcard>, unpacked", unpack::<_, T>(sealing(), value)),
     ];
     let found = medians(&mut contenders, times);
-    report(&contenders, &found, &[(2, 1), (4, 3), (6, 5), (8, 7), (9, 1)]);
+    report(&contenders, &found, &[(2, 1), (3, 1), (5, 4), (7, 6), (9, 8), (10, 1)]);
 }
 
 fn pack<'a, T: 'static, C: CodecFor<T>>(codec: C, value: &'a T) -> impl FnMut() + 'a {
-    let meta = Meta { schema: 1, fresh_ms: 300_000, ..Meta::default() };
     move || {
-        black_box(codec.pack(&meta, KEY, Some(black_box(value))).unwrap());
+        black_box(codec.pack(&META, KEY, Some(black_box(value))).unwrap());
     }
 }
 
 fn unpack<C: CodecFor<T>, T: 'static>(codec: C, value: &T) -> impl FnMut() {
-    let meta = Meta { schema: 1, fresh_ms: 300_000, ..Meta::default() };
-    let bytes = codec.pack(&meta, KEY, Some(value)).unwrap();
+    let bytes = codec.pack(&META, KEY, Some(value)).unwrap();
     move || {
         let unpacked = codec.unpack(black_box(&bytes), KEY, LIMIT).unwrap();
         unpacked.header.accept(1, codec.shape()).unwrap();

@@ -134,11 +134,12 @@ pub trait Codec: Clone + Debug + Send + Sync + 'static {
     /// As [`decode`](Self::decode).
     #[doc(hidden)]
     fn decode_forms<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
-        self.decode(payload).map(|value| (value, Forms::EVERY))
+        self.decode(payload).map(|value| (value, Forms::default()))
     }
 
     /// Decodes a value that must fill `payload` to the last byte. The payload's length is bounded
-    /// by the caller; time, memory and depth must be bounded by it.
+    /// by the caller; time, memory and depth must be bounded by it, as far as `T` lets them: an
+    /// untagged enum that tries several variants which hold it takes time exponential in the depth.
     ///
     /// # Errors
     /// [`DecodeError`], for any bytes that are no value: never a panic.

@@ -9,52 +9,57 @@
 //! with. From then on a value of those forms costs one look.
 //!
 //! What is not found: two forms of one hash, of which there are 256; and, in a format with names, a
-//! field that is never written and has a default. It reads as its default, as its type declares.
+//! field that is never written and has a default, or one that is never read. It reads as its default,
+//! as its type declares.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Serialize, de::DeserializeOwned};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{EncodeError, Packing, known::Known};
 
-/// Which structs a value was written or read with, and with how many fields: a set, by hash.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which structs a value was written or read with, and with how many fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forms {
-    /// All of them.
+    /// All of them, as a set of hashes.
     all: [u64; WORDS],
-    /// The tuples among them, structs and variants by the name of their type.
-    tuples: [u64; WORDS],
+    /// The tuples among them: the hash of the type's name, and the number of fields.
+    tuples: Vec<(u64, usize)>,
 }
 
 /// The size of a set, in words of 64 bits.
-pub(crate) const WORDS: usize = 4;
+const WORDS: usize = 4;
 
 impl Forms {
-    /// Those of a codec that does not tell.
-    pub(crate) const EVERY: Self = Self { all: [u64::MAX; WORDS], tuples: [u64::MAX; WORDS] };
-
-    /// With a struct, or a variant, of so many fields. Says whether that is new.
+    /// With a struct, or a variant, of so many fields.
     #[inline]
-    pub(crate) fn add(&mut self, name: &'static str, fields: usize) -> bool {
-        add(&mut self.all, name, fields)
+    pub(crate) fn add(&mut self, name: &'static str, fields: usize) {
+        // The name's address tells it from others; the constant is Fibonacci hashing's.
+        let id = (name.as_ptr().addr() as u64).wrapping_add(fields as u64);
+        let hash = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+        if let Some(word) = self.all.get_mut((hash >> 6) as usize) {
+            *word |= 1 << (hash & 63);
+        }
     }
 
-    /// With a tuple.
+    /// With a tuple struct, or a tuple variant, of so many fields, and the name of its type.
     #[inline]
-    pub(crate) fn add_tuple(&mut self, name: &'static str, fields: usize) -> bool {
-        add(&mut self.tuples, name, fields)
+    pub(crate) fn add_tuple(&mut self, name: &'static str, fields: usize) {
+        let tuple = (xxh3_64(name.as_bytes()), fields);
+        if !self.tuples.contains(&tuple) {
+            self.tuples.push(tuple);
+        }
     }
-}
 
-#[inline]
-fn add(set: &mut [u64; WORDS], name: &'static str, fields: usize) -> bool {
-    // The name's address tells it from others; the constant is Fibonacci hashing's.
-    let id = (name.as_ptr().addr() as u64).wrapping_add(fields as u64);
-    let hash = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-    let Some(word) = set.get_mut((hash >> 6) as usize) else { return false };
-    let before = *word;
-    *word |= 1 << (hash & 63);
-    *word != before
+    /// Whether a tuple was written shorter than it was `read`. One that was not seen there, because
+    /// it was read through a buffer or under another name, says nothing.
+    fn left_fields_out(&self, read: &Self) -> bool {
+        self.tuples.iter().any(|tuple| {
+            let seen = read.tuples.iter().any(|(name, _)| *name == tuple.0);
+            seen && !read.tuples.contains(tuple)
+        })
+    }
 }
 
 /// Whether `small` is within `large`.
@@ -86,16 +91,16 @@ pub(crate) fn prove<P, T>(
     packing: &P,
     known: &Known,
     payload: &[u8],
-    forms: Forms,
+    forms: &Forms,
 ) -> Result<(), EncodeError>
 where
     P: Packing,
     T: Serialize + DeserializeOwned + 'static,
 {
     match known.proven(packing.id()) {
-        Some(proven) if !proven.has(&forms) => {
-            comes_back::<P, T>(packing, payload, &forms)?;
-            proven.add(&forms);
+        Some(proven) if !proven.has(forms) => {
+            comes_back::<P, T>(packing, payload, forms)?;
+            proven.add(forms);
             Ok(())
         }
         _ => Ok(()),
@@ -113,7 +118,7 @@ where
         .map_err(|error| EncodeError(format!("it would not be read back: {error}")))?;
     let mut again = Vec::with_capacity(payload.len());
     packing.encode(&value, &mut again)?;
-    if again.len() == payload.len() && within(&forms.tuples, &read.tuples) {
+    if again.len() == payload.len() && !forms.left_fields_out(&read) {
         return Ok(());
     }
     Err(EncodeError(

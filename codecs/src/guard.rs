@@ -9,6 +9,7 @@ mod encode;
 use std::{
     cell::{Cell, RefCell},
     fmt::Display,
+    ptr::from_ref,
 };
 
 use crate::forms::Forms;
@@ -23,6 +24,11 @@ const MAX_DEPTH: u32 = 128;
 /// The deepest that is encoded: a little less, for a type may be read through more layers than it
 /// is written through.
 const MAX_ENCODED_DEPTH: u32 = 120;
+/// How much of the stack, in bytes, a value may take, however few its levels are: types are large, and
+/// tokio's threads have 2 MiB.
+const MAX_STACK: usize = 1152 << 10;
+/// A distance that no stack has: between two of them, as an address sanitizer makes them.
+const NO_STACK: usize = 64 << 20;
 /// What an element of a list costs beyond its size: an allocator's share, and a bound on elements
 /// that take neither bytes nor memory.
 const ELEMENT: usize = 16;
@@ -69,9 +75,20 @@ impl Meter {
         "refused"
     }
 
+    /// Whether so many levels are too many, or take too much of the stack, on which the meter lies
+    /// where they begin.
+    #[inline]
+    fn is_too_deep(&self, depth: u32, max_depth: u32) -> bool {
+        let here = 0_u8;
+        let taken = from_ref(self).addr().abs_diff(from_ref(&here).addr());
+        depth > max_depth || (taken > MAX_STACK && taken < NO_STACK)
+    }
+
     #[cold]
     fn too_deep(&self, max_depth: u32) -> &'static str {
-        self.refuse(format_args!("nested deeper than {max_depth} levels"))
+        self.refuse(format_args!(
+            "nested deeper than {max_depth} levels, or than {MAX_STACK} bytes of the stack"
+        ))
     }
 
     /// The guard's reason, if there is one; else the format's.

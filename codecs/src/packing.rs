@@ -184,7 +184,7 @@ where
     if let Some(compression) = packing.compression() {
         let (bytes, is_compressed) = compression.begin(|raw| {
             let forms = packing.encode(value, raw)?;
-            forms::prove::<P, T>(packing, known, raw, forms)
+            forms::prove::<P, T>(packing, known, raw, &forms)
         })?;
         header.compressed = is_compressed;
         extensions.dictionary = compression.dictionary().filter(|_| is_compressed);
@@ -194,7 +194,7 @@ where
     let mut bytes = envelope::begin(usual_len.clamp(FIRST_GUESS, LAST_GUESS) + AFTER);
     let forms = packing.encode(value, &mut bytes)?;
     let payload = bytes.get(envelope::HEADER_LEN..).unwrap_or_default();
-    forms::prove::<P, T>(packing, known, payload, forms)?;
+    forms::prove::<P, T>(packing, known, payload, &forms)?;
     if payload.len() > usual_len || payload.len() < usual_len / 2 {
         known.usual_len.store(payload.len(), Ordering::Relaxed);
     }

@@ -77,6 +77,11 @@ impl<C: Packing> Packing for Sealed<C> {
 
     fn check(&self) -> Result<(), String> {
         self.keys.check()?;
+        if self.inner.keys().is_some() {
+            return Err(
+                "Sealed in Sealed: an entry is sealed once; give the other key by old_key".into()
+            );
+        }
         self.inner.check()
     }
 

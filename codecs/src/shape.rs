@@ -48,7 +48,13 @@ impl Shape {
     /// caught (if the program unwinds) and makes the shape incomplete.
     #[must_use]
     pub fn of<T: DeserializeOwned + 'static>() -> Self {
-        *Known::of::<T>().shape.get_or_init(Self::trace::<T>)
+        let known = &Known::of::<T>().shape;
+        // Not by `get_or_init`: a type's `Deserialize` may come here itself. Whoever traces it at the
+        // same time finds the same.
+        known.get().copied().unwrap_or_else(|| {
+            let shape = Self::trace::<T>();
+            *known.get_or_init(|| shape)
+        })
     }
 
     /// The shape of everything in a cache without a codec. It counts as complete: where nothing is

@@ -100,6 +100,11 @@ impl<C: Packing> Packing for Zstd<C> {
 
     fn check(&self) -> Result<(), String> {
         self.compression.check()?;
+        if self.inner.compression().is_some() {
+            return Err("Zstd in Zstd: an entry is compressed once; give the other dictionary by \
+                        old_dictionary"
+                .into());
+        }
         self.inner.check()
     }
 

@@ -22,6 +22,8 @@ mod depth;
 mod floats;
 #[path = "codecs/parts.rs"]
 mod parts;
+#[path = "codecs/proof.rs"]
+mod proof;
 #[path = "codecs/refused.rs"]
 mod refused;
 #[path = "codecs/round_trips.rs"]

@@ -138,7 +138,7 @@ impl<'m, D> Guard<'m, D> {
         is_list: bool,
     ) -> Result<Guard<'m, V>, E> {
         let (depth, room) = (self.depth + 1, size_of::<V::Value>());
-        if depth > MAX_DEPTH {
+        if self.meter.used.is_too_deep(depth, MAX_DEPTH) {
             return Err(self.meter.too_deep());
         }
         if room > self.room {
@@ -161,7 +161,6 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
     // visitor may take it.
     containers! {
         deserialize_any() true
-        deserialize_ignored_any() true
         deserialize_identifier() true
         deserialize_str() true
         deserialize_string() true
@@ -174,6 +173,12 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
         deserialize_map() true
         deserialize_newtype_struct(name: &'static str) false
         deserialize_struct(name: &'static str, fields: &'static [&'static str]) false
+    }
+
+    #[inline]
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        // A format may skip what is ignored in a way of its own, with memory of its own.
+        self.deserialize_any(visitor)
     }
 
     #[inline]

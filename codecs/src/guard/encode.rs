@@ -93,7 +93,7 @@ impl<'m, S: Serializer, R: Rules> Guard<'m, S, R> {
     /// Enters a container; gives the depth of what is in it.
     #[inline]
     fn enter(&self) -> Result<u32, S::Error> {
-        if self.depth >= MAX_ENCODED_DEPTH {
+        if self.meter.is_too_deep(self.depth + 1, MAX_ENCODED_DEPTH) {
             return Err(self.too_deep());
         }
         Ok(self.depth + 1)

@@ -17,7 +17,11 @@ struct Wide {
 #[test]
 fn postcard_that_announces_two_thousand_million() {
     // 2^31, 2^32 and 2^64 - 1.
-    for announced in [&b"\x80\x80\x80\x80\x08"[..], b"\x80\x80\x80\x80\x10", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"] {
+    for announced in [
+        &b"\x80\x80\x80\x80\x08"[..],
+        b"\x80\x80\x80\x80\x10",
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+    ] {
         payload::<Vec<()>>(&Postcard, "announced", announced);
         payload::<Vec<[(); 32]>>(&Postcard, "announced", announced);
         payload::<Vec<Vec<()>>>(&Postcard, "announced", &announced.repeat(2));
@@ -48,14 +52,22 @@ fn message_pack_that_announces_four_gibibytes() {
     payload::<String>(&MessagePack, "a text announced", b"\xdb\xff\xff\xff\xff");
     payload::<ByteBuf>(&MessagePack, "bytes announced", b"\xc6\xff\xff\xff\xff");
     payload::<Vec<u8>>(&MessagePack, "bytes announced", b"\xc6\xff\xff\xff\xff");
-    payload::<serde_json::Value>(&MessagePack, "an extension announced", b"\xc9\xff\xff\xff\xff\x01");
+    payload::<serde_json::Value>(
+        &MessagePack,
+        "an extension announced",
+        b"\xc9\xff\xff\xff\xff\x01",
+    );
 }
 
 #[test]
 fn json_cannot_announce_and_is_read_no_further_than_it_goes() {
     // A number of any length, and a list and a text that do not end.
     payload::<u64>(&Json, "a number of 10^6 digits", &vec![b'9'; 1_000_000]);
-    payload::<f64>(&Json, "an exponent of 10^5 digits", &[&b"1e"[..], &vec![b'9'; 100_000]].concat());
+    payload::<f64>(
+        &Json,
+        "an exponent of 10^5 digits",
+        &[&b"1e"[..], &vec![b'9'; 100_000]].concat(),
+    );
     payload::<Vec<()>>(&Json, "a list without an end", b"[null,null,null");
     payload::<String>(&Json, "a text without an end", b"\"text");
     payload::<HashMap<String, Wide>>(&Json, "a map without an end", b"{\"a\":");

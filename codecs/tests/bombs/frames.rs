@@ -38,10 +38,9 @@ const MIB: usize = 1 << 20;
 fn half_a_gibibyte_of_zeros_is_refused_for_what_it_says() {
     let frame = zeros(512 << 20, true);
     println!("{} bytes", frame.len());
-    for (packing, limit) in [
-        (Zstd::new(Postcard), 32 * MIB),
-        (Zstd::new(Postcard).max_expanded(MIB), MIB),
-    ] {
+    for (packing, limit) in
+        [(Zstd::new(Postcard), 32 * MIB), (Zstd::new(Postcard).max_expanded(MIB), MIB)]
+    {
         let bytes = compressed::<Vec<u8>>(&packing, &frame);
         // It is refused before it takes any of it.
         let there = entry::<Vec<u8>>(&packing, "512 MiB of zeros", 0, &bytes);

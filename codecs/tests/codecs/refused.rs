@@ -53,7 +53,7 @@ enum Untagged<T> {
 
 /// Options that hold nothing; JSON and MessagePack write those as they write none.
 #[test]
-fn an_option_that_holds_nothing() {
+fn an_option_that_holds_nothing_is_refused_where_it_would_read_as_none() {
     macro_rules! holds_nothing {
         ($($value:expr),* $(,)?) => {$(
             refuses(&Json, $value, HOLDS_NOTHING);
@@ -82,7 +82,7 @@ fn an_option_that_holds_nothing() {
 }
 
 #[test]
-fn a_unit_struct_in_an_option() {
+fn a_unit_struct_in_an_option_is_refused_where_it_is_a_nil() {
     refuses(&Json, Some(Unit), HOLDS_NOTHING);
     refuses(&Json, Some(Newtype(Unit)), HOLDS_NOTHING);
     refuses(&Json, Some(std::marker::PhantomData::<u8>), HOLDS_NOTHING);
@@ -92,7 +92,7 @@ fn a_unit_struct_in_an_option() {
 }
 
 #[test]
-fn what_only_looks_like_nothing_in_an_option() {
+fn what_only_looks_like_nothing_in_an_option_comes_back() {
     fn all(packing: &impl Packing) {
         comes_back(packing, None::<Option<u8>>);
         comes_back(packing, None::<()>);
@@ -123,7 +123,7 @@ fn what_only_looks_like_nothing_in_an_option() {
 }
 
 #[test]
-fn an_untagged_unit_in_an_option() {
+fn an_untagged_unit_in_an_option_is_refused() {
     refuses(&Json, Some(Untagged::<u8>::Unit), HOLDS_NOTHING);
     refuses(&MessagePack, Some(Untagged::<u8>::Unit), HOLDS_NOTHING);
     comes_back(&Json, Some(Untagged::Some(1)));
@@ -134,7 +134,7 @@ fn an_untagged_unit_in_an_option() {
 }
 
 #[test]
-fn floats_that_are_no_numbers() {
+fn floats_that_are_no_numbers_are_refused_by_json_alone() {
     for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -f32::NAN] {
         refuses(&Json, value, NOT_FINITE);
         refuses(&Json, vec![Some((1, value))], NOT_FINITE);
@@ -179,7 +179,7 @@ enum SkipsInside {
 }
 
 #[test]
-fn a_field_that_is_left_out() {
+fn a_field_that_is_left_out_is_refused_where_fields_have_places() {
     let none = Skips { first: 1, last: 2, ..Skips::default() };
     let all = Skips { second: Some(3), third: vec![4], ..none.clone() };
     let inside = |first| SkipsInside::Struct { first, last: 1 };
@@ -199,7 +199,7 @@ fn a_field_that_is_left_out() {
 }
 
 #[test]
-fn a_field_that_is_never_written_nor_read() {
+fn a_field_that_is_never_written_nor_read_is_none() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Skipped {
         first: u8,
@@ -216,7 +216,7 @@ fn a_field_that_is_never_written_nor_read() {
 }
 
 #[test]
-fn a_value_that_is_too_deep() {
+fn a_value_that_is_too_deep_is_refused_and_the_depth_is_named() {
     fn all(packing: &impl Packing) {
         for kind in &KINDS {
             refuses(packing, kind.nest(121), TOO_DEEP);
@@ -229,7 +229,7 @@ fn a_value_that_is_too_deep() {
 }
 
 #[test]
-fn a_map_with_keys_that_are_no_strings() {
+fn a_map_with_keys_that_are_no_texts_is_refused_by_json_alone() {
     refuses(&Json, BTreeMap::from([((1, 2), 3)]), "key must be a string");
     refuses(&Json, BTreeMap::from([(None::<u8>, 3)]), "key must be a string");
     refuses(&Json, BTreeMap::from([((), 3)]), "key must be a string");
@@ -244,7 +244,7 @@ fn a_map_with_keys_that_are_no_strings() {
 }
 
 #[test]
-fn a_map_with_keys_that_read_as_strings() {
+fn a_map_with_keys_that_read_as_texts_comes_back() {
     fn all(packing: &impl Packing) {
         comes_back(packing, BTreeMap::from([(i128::MIN, 1), (i128::MAX, 2)]));
         comes_back(packing, BTreeMap::from([(true, 1), (false, 2)]));
@@ -258,7 +258,7 @@ fn a_map_with_keys_that_read_as_strings() {
 }
 
 #[test]
-fn a_map_whose_length_is_not_known_before() {
+fn a_map_whose_length_is_not_known_before_is_refused_by_postcard_alone() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Flat {
         first: u8,

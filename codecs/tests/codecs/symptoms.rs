@@ -107,7 +107,7 @@ fn a_tuple_that_is_read_through_a_buffer_comes_back() {
     enum Untagged {
         Text(String),
         Point(Point),
-        Two(u8, u8),
+        Three(u8, u8, u8),
     }
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     struct Flat {
@@ -125,7 +125,7 @@ fn a_tuple_that_is_read_through_a_buffer_comes_back() {
     }
     fn both(packing: &impl Packing) {
         comes_back(packing, Untagged::Point(Point(1, -2)));
-        comes_back(packing, Untagged::Two(1, 2));
+        comes_back(packing, Untagged::Three(1, 2, 3));
         comes_back(packing, Flat { inner: Inner { point: Point(1, -2) } });
         comes_back(packing, Tagged::Point { point: Point(1, -2) });
     }
