@@ -99,10 +99,22 @@ impl<'m, S: Serializer, R: Rules> Guard<'m, S, R> {
         Ok(self.depth + 1)
     }
 
-    /// Enters a struct, or a variant, of so many fields.
+    /// Enters a struct of so many fields.
     #[inline]
-    fn enter_form(&self, name: &'static str, fields: usize) -> Result<u32, S::Error> {
-        self.meter.forms.borrow_mut().add(name, fields);
+    fn enter_struct(&self, name: &'static str, fields: usize) -> Result<u32, S::Error> {
+        self.meter.forms.borrow_mut().add(name, 0, fields);
+        self.enter()
+    }
+
+    /// Enters a variant of so many fields.
+    #[inline]
+    fn enter_variant(
+        &self,
+        index: u32,
+        variant: &'static str,
+        fields: usize,
+    ) -> Result<u32, S::Error> {
+        self.meter.forms.borrow_mut().add(variant, index, fields);
         self.enter()
     }
 
@@ -133,18 +145,6 @@ macro_rules! leaves {
         #[inline]
         fn $method(self, value: $type) -> Result<S::Ok, S::Error> {
             self.inner.$method(value)
-        }
-    )*};
-}
-
-/// Passes containers on, one level deeper and with their parts watched.
-macro_rules! containers {
-    ($($method:ident($($arg:ident: $type:ty),*; $len:ident) -> $parts:ident, $form:ident)*) => {$(
-        #[inline]
-        fn $method(self, $($arg: $type,)* $len: usize) -> Result<Self::$parts, S::Error> {
-            let depth = self.enter_form($form, $len)?;
-            let inner = self.inner.$method($($arg,)* $len)?;
-            Ok(Parts { inner, meter: self.meter, depth, rules: PhantomData })
         }
     )*};
 }
@@ -193,10 +193,28 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         self.inner.serialize_f64(value)
     }
 
-    containers! {
-        serialize_struct(name: &'static str; len) -> SerializeStruct, name
-        serialize_struct_variant(name: &'static str, index: u32, variant: &'static str; len)
-            -> SerializeStructVariant, variant
+    #[inline]
+    fn serialize_struct(
+        self,
+        name: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeStruct, S::Error> {
+        let depth = self.enter_struct(name, len)?;
+        let inner = self.inner.serialize_struct(name, len)?;
+        Ok(Parts { inner, meter: self.meter, depth, rules: PhantomData })
+    }
+
+    #[inline]
+    fn serialize_struct_variant(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        len: usize,
+    ) -> Result<Self::SerializeStructVariant, S::Error> {
+        let depth = self.enter_variant(index, variant, len)?;
+        let inner = self.inner.serialize_struct_variant(name, index, variant, len)?;
+        Ok(Parts { inner, meter: self.meter, depth, rules: PhantomData })
     }
 
     fn serialize_tuple_struct(
@@ -204,7 +222,7 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         name: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleStruct, S::Error> {
-        let depth = self.enter_form(name, len)?;
+        let depth = self.enter_struct(name, len)?;
         self.meter.forms.borrow_mut().add_tuple(name, len);
         let inner = self.inner.serialize_tuple_struct(name, len)?;
         Ok(Parts { inner, meter: self.meter, depth, rules: PhantomData })
@@ -217,7 +235,7 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
-        let depth = self.enter_form(variant, len)?;
+        let depth = self.enter_variant(index, variant, len)?;
         self.meter.forms.borrow_mut().add_tuple(name, len);
         let inner = self.inner.serialize_tuple_variant(name, index, variant, len)?;
         Ok(Parts { inner, meter: self.meter, depth, rules: PhantomData })
@@ -266,6 +284,7 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         index: u32,
         variant: &'static str,
     ) -> Result<S::Ok, S::Error> {
+        self.meter.forms.borrow_mut().add(variant, index, 0);
         self.inner.serialize_unit_variant(name, index, variant)
     }
 
@@ -294,7 +313,7 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let depth = self.enter()?;
+        let depth = self.enter_variant(index, variant, 1)?;
         let value = Watched { value, meter: self.meter, depth, in_some: false, rules: self.rules };
         self.inner.serialize_newtype_variant(name, index, variant, &value)
     }
