@@ -1,9 +1,11 @@
-//! A hit in L1 allocates nothing. A binary of its own, for its allocator counts.
+//! A hit in L1 allocates nothing, an entry for L2 once. A binary of its own, for its allocator counts.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use futures_util::FutureExt;
+use serde::{Deserialize, Serialize};
 use tiered::{
-    Key, Tiered,
+    Key, Postcard, Tiered,
+    codecs::{CodecFor, envelope::Meta},
     tiers::{DashMap, Memory, Moka},
 };
 
@@ -35,4 +37,31 @@ fn a_hit_in_l1_allocates_nothing() {
             assert_eq!(least, 0, "allocations in 200 hits of {cache:?}");
         }
     });
+}
+
+#[derive(Serialize, Deserialize)]
+struct User {
+    name: String,
+    roles: Vec<(u8, Option<String>)>,
+}
+
+/// Packs `value` again and again, and counts the fewest allocations of one time.
+fn allocations(codec: &impl CodecFor<User>, value: &User) -> u64 {
+    let pack = || drop(codec.pack(&Meta::default(), b"shop:user:1", Some(value)).unwrap());
+    (0..10).map(|_| allocation_counter::measure(pack).count_total).min().unwrap()
+}
+
+#[test]
+fn an_entry_is_allocated_once() {
+    for roles in [0, 5, 5_000] {
+        let roles = vec![(1, Some("editor".to_owned())); roles];
+        let user = User { name: "Ada".into(), roles };
+        assert_eq!(allocations(&Postcard, &user), 1, "Postcard");
+        assert_eq!(allocations(&tiered::Json, &user), 1, "Json");
+        assert_eq!(allocations(&tiered::MessagePack, &user), 1, "MessagePack");
+        let sealed = tiered::Sealed::new(Postcard, tiered::SealKey::new(1, [1; 32]));
+        assert_eq!(allocations(&sealed, &user), 1, "Sealed");
+        let zstd = tiered::Zstd::new(Postcard).threshold(1 << 20);
+        assert_eq!(allocations(&zstd, &user), 1, "Zstd, below the threshold");
+    }
 }

@@ -35,8 +35,7 @@ fn hostile_nesting_of_every_kind_is_refused(packing: &impl Packing) {
 fn what_is_encoded_is_not_too_deep_to_be_decoded(packing: &impl Packing) {
     for kind in &KINDS {
         for wraps in 0..=ENCODED + 1 {
-            // The leaf is a variant, which is a level too.
-            let levels = wraps * kind.levels + 1;
+            let levels = wraps * kind.levels;
             let value = kind.nest(wraps);
             match encode(packing, &value) {
                 Ok(bytes) => {
@@ -52,9 +51,9 @@ fn what_is_encoded_is_not_too_deep_to_be_decoded(packing: &impl Packing) {
 
 fn a_value_at_the_limit_is_packed_and_read(packing: &impl Packing) {
     let kind = &KINDS[0];
-    let value = kind.nest(ENCODED - 1);
+    let value = kind.nest(ENCODED);
     assert_eq!(read(packing, &pack(packing, &value)), Ok(Some(value)));
-    assert!(encode(packing, &kind.nest(ENCODED)).is_err());
+    assert!(encode(packing, &kind.nest(ENCODED + 1)).is_err());
 }
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -220,7 +220,7 @@ fn a_value_that_is_too_deep_is_refused_and_the_depth_is_named() {
     fn all(packing: &impl Packing) {
         for kind in &KINDS {
             refuses(packing, kind.nest(121), TOO_DEEP);
-            comes_back(packing, kind.nest(59));
+            comes_back(packing, kind.nest(60));
         }
     }
     all(&Postcard);

@@ -25,7 +25,7 @@ fn the_deepest_values_leave_most_of_the_stack(packing: &impl Packing) {
     for kind in &KINDS {
         let packing = packing.clone();
         let (written, read, hostile) = in_a_small_thread(move || {
-            let value = kind.nest(119 / kind.levels);
+            let value = kind.nest(120 / kind.levels);
             let mut bytes = Vec::new();
             let written = stack_of(|| bytes = encode(&packing, &value).unwrap_or_default());
             let read = stack_of(|| drop(decode::<Deep>(&packing, &bytes)));

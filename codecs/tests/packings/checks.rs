@@ -8,7 +8,7 @@ use tiered_codecs::{
     SealKey, Sealed, Zstd,
 };
 
-use crate::support::{DICTIONARY, Inverted, also, seal_key, sealed, zstd, zstd_sealed};
+use crate::support::{DICTIONARY, Inverted, KEY, also, meta, seal_key, sealed, zstd, zstd_sealed};
 
 #[track_caller]
 fn works(packing: &impl Packing) {
@@ -162,4 +162,32 @@ fn a_seal_keys_id_must_be_its_own() {
     works(&Sealed::new(Postcard, key(4, 1)).old_key(key(5, 2)).old_key(key(6, 3)));
     refused(&Zstd::new(Sealed::new(Postcard, key(5, 1)).old_key(key(5, 2))), &words);
     refused(&Also::new(Sealed::new(Postcard, key(5, 1)).old_key(key(5, 2)), Inverted(200)), &words);
+}
+
+/// A codec that does not keep to the contract: it takes the buffer for its own.
+#[derive(Clone, Debug)]
+struct Clears;
+
+impl Codec for Clears {
+    fn id(&self) -> CodecId {
+        CodecId(210)
+    }
+    fn encode<T: Serialize + ?Sized>(&self, _: &T, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        out.clear();
+        out.push(1);
+        Ok(())
+    }
+    fn decode<T: DeserializeOwned>(&self, _: &[u8]) -> Result<T, DecodeError> {
+        Err(DecodeError::Trailing)
+    }
+}
+
+#[test]
+fn a_codec_that_shortens_the_buffer_writes_no_entry() {
+    let packed = |packing: &dyn Fn() -> Result<Vec<u8>, EncodeError>| packing().unwrap_err().0;
+    let reason = packed(&|| Clears.pack(&meta(), KEY, Some(&1_u8)));
+    assert!(reason.contains("shortened the buffer"), "{reason}");
+    let sealed = Sealed::new(Clears, seal_key());
+    let reason = packed(&|| sealed.pack(&meta(), KEY, Some(&1_u8)));
+    assert!(reason.contains("shortened the buffer"), "{reason}");
 }

@@ -9,7 +9,9 @@ use tiered_codecs::{
 use zstd::stream::write::Encoder;
 
 use super::{Order, order};
-use crate::support::{DICTIONARY, KEY, encode, meta, pack, read, zstd, zstd_with_dictionary};
+use crate::support::{
+    DICTIONARY, KEY, encode, meta, pack, read, sealed, zstd, zstd_with_dictionary,
+};
 
 /// How the entry is stored: whether it is compressed, and how long its payload is.
 fn stored(packing: &impl Packing, value: &String) -> (bool, usize) {
@@ -188,6 +190,23 @@ fn a_refused_frame_does_not_harm_the_next() {
         assert_eq!(read(&zstd_with_dictionary(), &with_dictionary), Ok(Some(order())));
         assert_eq!(pack(&zstd(), &order()), entry);
     }
+}
+
+#[test]
+fn an_entry_takes_little_more_memory_than_it_is_long() {
+    // Whatever came before it: entries are kept.
+    let lens = [100_000, 10, 1000, 0, 50_000, 50, 5, 300_000, 1];
+    fn little(packing: &impl Packing, lens: &[usize]) {
+        for len in lens {
+            let entry = pack(packing, &"x".repeat(*len));
+            let (len, takes) = (entry.len(), entry.capacity());
+            assert!(takes <= 2 * len + 1024, "{takes} for {len}");
+        }
+    }
+    little(&Postcard, &lens);
+    little(&Json, &lens);
+    little(&zstd(), &lens);
+    little(&sealed(), &lens);
 }
 
 #[test]
