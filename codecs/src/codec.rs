@@ -114,8 +114,8 @@ pub trait Codec: Clone + Debug + Send + Sync + 'static {
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError>;
 
-    /// As [`encode`](Self::encode), and says which structs were written, so that it can be seen
-    /// once whether they come back.
+    /// As [`encode`](Self::encode), and tells `forms` which structs and variants are written, so that
+    /// it can be seen once whether they come back.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -124,17 +124,22 @@ pub trait Codec: Clone + Debug + Send + Sync + 'static {
         &self,
         value: &T,
         out: &mut Vec<u8>,
+        forms: Forms,
     ) -> Result<Forms, EncodeError> {
-        self.encode(value, out).map(|()| Forms::default())
+        self.encode(value, out).map(|()| forms)
     }
 
-    /// As [`decode`](Self::decode), and says which tuples were read.
+    /// As [`decode`](Self::decode), and tells `forms` which tuples are read.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).
     #[doc(hidden)]
-    fn decode_forms<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
-        self.decode(payload).map(|value| (value, Forms::default()))
+    fn decode_forms<T: DeserializeOwned>(
+        &self,
+        payload: &[u8],
+        forms: Forms,
+    ) -> Result<(T, Forms), DecodeError> {
+        self.decode(payload).map(|value| (value, forms))
     }
 
     /// Decodes a value that must fill `payload` to the last byte. The payload's length is bounded

@@ -9,9 +9,8 @@
 //! bytes: hash maps have their own order.) Tuples must also be read with as many fields as they were written
 //! with. From then on a value of those forms costs one look.
 //!
-//! What is not found: two forms of one hash, of which there are 256; and, in a format with names, a
-//! field that is never written and has a default, or one that is never read. It reads as its default,
-//! as its type declares.
+//! What is not found: in a format with names, a field that is never written and has a default, or one
+//! that is never read. It reads as its default, as its type declares.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,43 +18,34 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{EncodeError, Packing, known::Known};
 
-/// Which structs a value was written or read with, and with how many fields, and which variants.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Watches which structs and variants a value is written with, or read with, and notes those that
+/// are not proven.
+#[derive(Clone, Debug, Default)]
 pub struct Forms {
-    /// All of them, as a set of hashes.
-    all: [u64; WORDS],
+    /// What is proven; nothing is watched without it.
+    #[cfg_attr(
+        not(any(feature = "postcard", feature = "messagepack", feature = "json")),
+        allow(dead_code)
+    )]
+    proven: Option<&'static Proven>,
+    /// The hashes of those that are not.
+    fresh: Vec<u64>,
     /// The tuples among them: the hash of the type's name, and the number of fields.
     tuples: Vec<(u64, usize)>,
 }
 
-/// The size of a set, in words of 64 bits.
-const WORDS: usize = 4;
-
-#[cfg(any(feature = "postcard", feature = "messagepack", feature = "json"))]
 impl Forms {
-    /// With a struct, or a variant of that index, of so many fields.
-    #[inline]
-    pub(crate) fn add(&mut self, name: &'static str, index: u32, fields: usize) {
-        // The name's address tells it from others; the constant is Fibonacci hashing's.
-        let number = (u64::from(index) << 32).wrapping_add(fields as u64);
-        let id = (name.as_ptr().addr() as u64).wrapping_add(number);
-        let hash = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-        if let Some(word) = self.all.get_mut((hash >> 6) as usize) {
-            *word |= 1 << (hash & 63);
-        }
+    /// Watches against what is proven.
+    pub(crate) fn watching(proven: &'static Proven) -> Self {
+        Self { proven: Some(proven), ..Self::default() }
     }
 
-    /// With a tuple struct, or a tuple variant, of so many fields, and the name of its type.
-    #[inline]
-    pub(crate) fn add_tuple(&mut self, name: &'static str, fields: usize) {
-        let tuple = (xxhash_rust::xxh3::xxh3_64(name.as_bytes()), fields);
-        if !self.tuples.contains(&tuple) {
-            self.tuples.push(tuple);
-        }
+    /// Whether two values were written alike: with the same fresh forms, in whatever order.
+    fn is_like(&self, other: &Self) -> bool {
+        self.fresh.len() == other.fresh.len()
+            && self.fresh.iter().all(|form| other.fresh.contains(form))
     }
-}
 
-impl Forms {
     /// Whether a tuple was written shorter than it was `read`. One that was not seen there, because
     /// it was read through a buffer or under another name, says nothing.
     fn left_fields_out(&self, read: &Self) -> bool {
@@ -66,64 +56,120 @@ impl Forms {
     }
 }
 
-/// Whether `small` is within `large`.
-fn within(small: &[u64; WORDS], large: &[u64; WORDS]) -> bool {
-    small.iter().zip(large).all(|(small, large)| small & !large == 0)
-}
-
-/// The forms of one type that came back.
-#[derive(Debug, Default)]
-pub(crate) struct Proven([AtomicU64; WORDS]);
-
-impl Proven {
-    fn has(&self, forms: &Forms) -> bool {
-        let proven = std::array::from_fn(|at| self.0[at].load(Ordering::Relaxed));
-        within(&forms.all, &proven)
+#[cfg(any(feature = "postcard", feature = "messagepack", feature = "json"))]
+impl Forms {
+    /// What is proven; nothing is watched without it.
+    pub(crate) fn proven(&self) -> Option<&'static Proven> {
+        self.proven
     }
 
-    fn add(&self, forms: &Forms) {
-        for (word, bits) in self.0.iter().zip(forms.all) {
-            word.fetch_or(bits, Ordering::Relaxed);
+    /// Notes a form that is not proven.
+    #[cold]
+    pub(crate) fn add(&mut self, form: u64) {
+        if !self.fresh.contains(&form) {
+            self.fresh.push(form);
+        }
+    }
+
+    /// Notes a tuple struct, or a tuple variant, by the name of its type.
+    #[cold]
+    pub(crate) fn add_tuple(&mut self, name: &'static str, fields: usize) {
+        let tuple = (xxhash_rust::xxh3::xxh3_64(name.as_bytes()), fields);
+        if !self.tuples.contains(&tuple) {
+            self.tuples.push(tuple);
         }
     }
 }
 
-/// Refuses `payload`, which `packing` wrote for a `T` in these `forms`, if it does not come back.
-/// What codecs from elsewhere write has no forms.
+/// The forms of one type that came back: a small cache of hashes. One that is pushed out is proven
+/// again when it is next written.
+#[derive(Debug)]
+pub(crate) struct Proven([AtomicU64; PLACES]);
+
+const PLACES: usize = 256;
+
+impl Proven {
+    pub(crate) const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; PLACES])
+    }
+
+    /// The two places that a form may be in.
+    #[inline]
+    fn places(&self, form: u64) -> [&AtomicU64; 2] {
+        [form ^ form >> 16 ^ form >> 24, form >> 20 ^ form >> 4]
+            .map(|at| &self.0[at as usize % PLACES])
+    }
+
+    /// Whether a form came back before.
+    #[cfg(any(feature = "postcard", feature = "messagepack", feature = "json"))]
+    #[inline]
+    pub(crate) fn has(&self, form: u64) -> bool {
+        let [first, second] = self.places(form);
+        first.load(Ordering::Relaxed) == form || second.load(Ordering::Relaxed) == form
+    }
+
+    fn add(&self, form: u64) {
+        let [first, second] = self.places(form);
+        let is_free = first.load(Ordering::Relaxed) == 0;
+        if is_free { first } else { second }.store(form, Ordering::Relaxed);
+    }
+}
+
+/// The form of a struct, or of a variant of that index, of so many fields; never 0.
+#[cfg(any(feature = "postcard", feature = "messagepack", feature = "json"))]
 #[inline]
-pub(crate) fn prove<P, T>(
+pub(crate) fn form(name: &'static str, index: u32, fields: usize) -> u64 {
+    // The name's address, of 48 bits, tells it from others of this process. More than 256 variants or
+    // fields are told apart by their last eight bits, and by the name.
+    (name.as_ptr().addr() as u64) << 16 | u64::from(index & 0xff) << 8 | (fields as u64 & 0xff)
+}
+
+/// Nothing: everything that is read is noted.
+static NOTHING: Proven = Proven::new();
+
+/// Encodes `value` for an entry, and refuses it if it does not come back. Appends to `out`. What
+/// codecs from elsewhere write has no forms, and is not looked into.
+#[inline]
+pub(crate) fn encode<P, T>(
     packing: &P,
-    known: &Known,
-    payload: &[u8],
-    forms: &Forms,
+    known: &'static Known,
+    value: &T,
+    out: &mut Vec<u8>,
 ) -> Result<(), EncodeError>
 where
     P: Packing,
     T: Serialize + DeserializeOwned + 'static,
 {
-    match known.proven(packing.id()) {
-        Some(proven) if !proven.has(forms) => {
-            comes_back::<P, T>(packing, payload, forms)?;
-            proven.add(forms);
-            Ok(())
-        }
-        _ => Ok(()),
+    let before = out.len();
+    let Some(proven) = known.proven(packing.id()) else {
+        return packing.encode(value, out);
+    };
+    let forms = packing.encode_forms(value, out, Forms::watching(proven))?;
+    if !forms.fresh.is_empty() {
+        comes_back(packing, value, out.get(before..).unwrap_or_default())?;
+        forms.fresh.iter().for_each(|form| proven.add(*form));
     }
+    Ok(())
 }
 
+/// Whether `payload`, which is `value`, reads as what it was. All its forms are noted here: others may
+/// be proving some of them at this moment.
 #[cold]
-fn comes_back<P, T>(packing: &P, payload: &[u8], forms: &Forms) -> Result<(), EncodeError>
+fn comes_back<P, T>(packing: &P, value: &T, payload: &[u8]) -> Result<(), EncodeError>
 where
     P: Packing,
     T: Serialize + DeserializeOwned + 'static,
 {
-    let (value, read): (T, Forms) = packing
-        .read_back(payload)
+    let all = || Forms::watching(&NOTHING);
+    let (back, read): (T, Forms) = packing
+        .decode_forms(payload, all())
         .map_err(|error| EncodeError(format!("it would not be read back: {error}")))?;
     let mut again = Vec::with_capacity(payload.len());
-    let forms_again = packing.encode(&value, &mut again)?;
-    let same = again.len() == payload.len() && forms_again.all == forms.all;
-    if same && !forms.left_fields_out(&read) {
+    let back_forms = packing.encode_forms(&back, &mut again, all())?;
+    let same_len = again.len() == payload.len();
+    again.clear();
+    let forms = packing.encode_forms(value, &mut again, all())?;
+    if same_len && back_forms.is_like(&forms) && !forms.left_fields_out(&read) {
         return Ok(());
     }
     Err(EncodeError(

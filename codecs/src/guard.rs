@@ -12,7 +12,7 @@ use std::{
     ptr::from_ref,
 };
 
-use crate::forms::Forms;
+use crate::forms::{Forms, Proven, form};
 
 pub(crate) use self::{
     decode::deserialize,
@@ -29,8 +29,7 @@ const MAX_ENCODED_DEPTH: u32 = 120;
 const MAX_STACK: usize = 1152 << 10;
 /// A distance that no stack has: between two of them, as an address sanitizer makes them.
 const NO_STACK: usize = 64 << 20;
-/// What an element of a list costs beyond its size: an allocator's share, and a bound on elements
-/// that take neither bytes nor memory.
+/// The least that an element of a list costs: a bound on elements that take neither bytes nor memory.
 const ELEMENT: usize = 16;
 /// The memory, in bytes, that a value may take however short it is.
 const FREE: usize = 1 << 20;
@@ -40,7 +39,7 @@ const PER_BYTE: usize = 1024;
 /// From here on it may take less for each byte.
 const MUCH: usize = 64 << 20;
 /// The least that it may always take for each byte.
-const AT_LEAST_PER_BYTE: usize = 16;
+const AT_LEAST_PER_BYTE: usize = 32;
 
 /// The memory that a value of `len` encoded bytes may take.
 fn allowance(len: usize) -> usize {
@@ -52,15 +51,43 @@ fn allowance(len: usize) -> usize {
 struct Meter {
     /// In bytes.
     memory: Cell<usize>,
-    /// The structs that were written or read.
+    /// The forms of structs and variants that need not be noted; none need, without it.
+    proven: Option<&'static Proven>,
+    /// Those that are noted.
     forms: RefCell<Forms>,
     /// Why the guard refused: formats drop the words of errors they are handed.
     reason: RefCell<Option<String>>,
 }
 
 impl Meter {
-    fn new() -> Self {
-        Self { memory: Cell::new(0), forms: RefCell::default(), reason: RefCell::new(None) }
+    fn new(forms: Forms) -> Self {
+        Self {
+            memory: Cell::new(0),
+            proven: forms.proven(),
+            forms: RefCell::new(forms),
+            reason: RefCell::new(None),
+        }
+    }
+
+    /// A struct, or a variant of that index, of so many fields, is written. Says whether that is
+    /// noted.
+    #[inline]
+    fn write_form(&self, name: &'static str, index: u32, fields: usize) -> bool {
+        let Some(proven) = self.proven else { return false };
+        let form = form(name, index, fields);
+        let is_fresh = !proven.has(form);
+        if is_fresh {
+            self.forms.borrow_mut().add(form);
+        }
+        is_fresh
+    }
+
+    /// A tuple struct, or a tuple variant, is read.
+    #[inline]
+    fn read_tuple(&self, name: &'static str, fields: usize) {
+        if self.proven.is_some() {
+            self.forms.borrow_mut().add_tuple(name, fields);
+        }
     }
 
     #[inline]

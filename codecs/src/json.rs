@@ -38,28 +38,33 @@ impl Codec for Json {
         value: &T,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
-        self.encode_forms(value, out).map(drop)
+        self.encode_forms(value, out, Forms::default()).map(drop)
     }
 
     fn encode_forms<T: Serialize + ?Sized>(
         &self,
         value: &T,
         out: &mut Vec<u8>,
+        forms: Forms,
     ) -> Result<Forms, EncodeError> {
-        guard::serialize::<Rules, _, _>(value, out, |out, value| {
+        guard::serialize::<Rules, _, _>(value, out, forms, |out, value| {
             value.serialize(&mut Serializer::new(out))
         })
     }
 
     fn decode<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, DecodeError> {
-        self.decode_forms(payload).map(|(value, _)| value)
+        self.decode_forms(payload, Forms::default()).map(|(value, _)| value)
     }
 
-    fn decode_forms<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
+    fn decode_forms<T: DeserializeOwned>(
+        &self,
+        payload: &[u8],
+        forms: Forms,
+    ) -> Result<(T, Forms), DecodeError> {
         let mut reader = Deserializer::from_slice(payload);
         // It counts brackets, of which an enum takes two; the guard counts levels.
         reader.disable_recursion_limit();
-        let value = guard::deserialize(&mut reader, payload.len())?;
+        let value = guard::deserialize(&mut reader, payload.len(), forms)?;
         reader.end().map(|()| value).map_err(|_| DecodeError::Trailing)
     }
 }

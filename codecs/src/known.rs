@@ -20,7 +20,7 @@ const CODECS: usize = 4;
 pub(crate) struct Known {
     pub(crate) shape: OnceLock<Shape>,
     /// The forms that came back, by the codec's id.
-    pub(crate) proven: [Proven; CODECS],
+    proven: [OnceLock<Box<Proven>>; CODECS],
     /// About how long a payload is, in bytes.
     pub(crate) usual_len: AtomicUsize,
 }
@@ -39,9 +39,10 @@ impl Known {
         NEAR.try_with(near).unwrap_or_else(|_| find(id))
     }
 
-    /// The proven forms of one codec.
+    /// The proven forms of one codec; `None` for one from elsewhere.
     pub(crate) fn proven(&self, codec: CodecId) -> Option<&Proven> {
-        self.proven.get(usize::from(codec.0))
+        let proven = self.proven.get(usize::from(codec.0))?;
+        Some(proven.get_or_init(|| Box::new(Proven::new())))
     }
 }
 

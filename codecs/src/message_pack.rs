@@ -37,27 +37,32 @@ impl Codec for MessagePack {
         value: &T,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
-        self.encode_forms(value, out).map(drop)
+        self.encode_forms(value, out, Forms::default()).map(drop)
     }
 
     fn encode_forms<T: Serialize + ?Sized>(
         &self,
         value: &T,
         out: &mut Vec<u8>,
+        forms: Forms,
     ) -> Result<Forms, EncodeError> {
-        guard::serialize::<Rules, _, _>(value, out, |out, value| {
+        guard::serialize::<Rules, _, _>(value, out, forms, |out, value| {
             let mut writer = Serializer::new(out).with_struct_map();
             value.serialize(&mut writer)
         })
     }
 
     fn decode<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, DecodeError> {
-        self.decode_forms(payload).map(|(value, _)| value)
+        self.decode_forms(payload, Forms::default()).map(|(value, _)| value)
     }
 
-    fn decode_forms<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
+    fn decode_forms<T: DeserializeOwned>(
+        &self,
+        payload: &[u8],
+        forms: Forms,
+    ) -> Result<(T, Forms), DecodeError> {
         let mut reader = Deserializer::from_read_ref(payload);
-        let value = guard::deserialize(&mut reader, payload.len())?;
+        let value = guard::deserialize(&mut reader, payload.len(), forms)?;
         // The reader does not tell its place: only at the end is there no further marker.
         match u8::deserialize(&mut reader) {
             Err(Error::InvalidMarkerRead(_)) => Ok(value),

@@ -40,7 +40,7 @@ pub trait Packing: Clone + Debug + Send + Sync + 'static {
     /// The id of the codec that it writes with.
     fn id(&self) -> CodecId;
 
-    /// Appends `value` to `out`, by that codec. Says which structs were written.
+    /// Appends `value` to `out`, by that codec.
     ///
     /// # Errors
     /// As [`Codec::encode`].
@@ -48,6 +48,16 @@ pub trait Packing: Clone + Debug + Send + Sync + 'static {
         &self,
         value: &T,
         out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        self.encode_forms(value, out, Forms::default()).map(drop)
+    }
+
+    #[doc(hidden)]
+    fn encode_forms<T: Serialize + ?Sized>(
+        &self,
+        value: &T,
+        out: &mut Vec<u8>,
+        forms: Forms,
     ) -> Result<Forms, EncodeError>;
 
     /// Decodes what the codec `id` wrote.
@@ -56,9 +66,12 @@ pub trait Packing: Clone + Debug + Send + Sync + 'static {
     /// As [`Codec::decode`]; [`Refusal::Codec`] for a codec that is not known here.
     fn decode<T: DeserializeOwned>(&self, id: CodecId, payload: &[u8]) -> Result<T, DecodeError>;
 
-    /// Decodes what it has just written, and says which tuples it read.
     #[doc(hidden)]
-    fn read_back<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError>;
+    fn decode_forms<T: DeserializeOwned>(
+        &self,
+        payload: &[u8],
+        forms: Forms,
+    ) -> Result<(T, Forms), DecodeError>;
 
     /// Refuses what cannot work, two codecs of one id among it.
     ///
@@ -90,12 +103,13 @@ impl<C: Codec> Packing for C {
         Codec::id(self)
     }
 
-    fn encode<T: Serialize + ?Sized>(
+    fn encode_forms<T: Serialize + ?Sized>(
         &self,
         value: &T,
         out: &mut Vec<u8>,
+        forms: Forms,
     ) -> Result<Forms, EncodeError> {
-        self.encode_forms(value, out)
+        Codec::encode_forms(self, value, out, forms)
     }
 
     fn decode<T: DeserializeOwned>(&self, id: CodecId, payload: &[u8]) -> Result<T, DecodeError> {
@@ -106,8 +120,12 @@ impl<C: Codec> Packing for C {
         }
     }
 
-    fn read_back<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
-        self.decode_forms(payload)
+    fn decode_forms<T: DeserializeOwned>(
+        &self,
+        payload: &[u8],
+        forms: Forms,
+    ) -> Result<(T, Forms), DecodeError> {
+        Codec::decode_forms(self, payload, forms)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -182,19 +200,16 @@ where
     let known = Known::of::<T>();
     #[cfg(feature = "zstd")]
     if let Some(compression) = packing.compression() {
-        let (bytes, is_compressed) = compression.begin(|raw| {
-            let forms = packing.encode(value, raw)?;
-            forms::prove::<P, T>(packing, known, raw, &forms)
-        })?;
+        let (bytes, is_compressed) =
+            compression.begin(|raw| forms::encode(packing, known, value, raw))?;
         header.compressed = is_compressed;
         extensions.dictionary = compression.dictionary().filter(|_| is_compressed);
         return Ok(bytes);
     }
     let usual_len = known.usual_len.load(Ordering::Relaxed);
     let mut bytes = envelope::begin(usual_len.clamp(FIRST_GUESS, LAST_GUESS) + AFTER);
-    let forms = packing.encode(value, &mut bytes)?;
+    forms::encode(packing, known, value, &mut bytes)?;
     let payload = bytes.get(envelope::HEADER_LEN..).unwrap_or_default();
-    forms::prove::<P, T>(packing, known, payload, &forms)?;
     if payload.len() > usual_len || payload.len() < usual_len / 2 {
         known.usual_len.store(payload.len(), Ordering::Relaxed);
     }

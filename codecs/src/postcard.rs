@@ -39,26 +39,31 @@ impl Codec for Postcard {
         value: &T,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
-        self.encode_forms(value, out).map(drop)
+        self.encode_forms(value, out, Forms::default()).map(drop)
     }
 
     fn encode_forms<T: Serialize + ?Sized>(
         &self,
         value: &T,
         out: &mut Vec<u8>,
+        forms: Forms,
     ) -> Result<Forms, EncodeError> {
-        guard::serialize::<Rules, _, _>(value, out, |out, value| {
+        guard::serialize::<Rules, _, _>(value, out, forms, |out, value| {
             postcard::serialize_with_flavor(&value, Append(out))
         })
     }
 
     fn decode<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, DecodeError> {
-        self.decode_forms(payload).map(|(value, _)| value)
+        self.decode_forms(payload, Forms::default()).map(|(value, _)| value)
     }
 
-    fn decode_forms<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
+    fn decode_forms<T: DeserializeOwned>(
+        &self,
+        payload: &[u8],
+        forms: Forms,
+    ) -> Result<(T, Forms), DecodeError> {
         let mut reader = postcard::Deserializer::from_bytes(payload);
-        let value = guard::deserialize(&mut reader, payload.len())?;
+        let value = guard::deserialize(&mut reader, payload.len(), forms)?;
         let rest = reader.finalize().map_err(|error| DecodeError::Payload(error.to_string()))?;
         if rest.is_empty() { Ok(value) } else { Err(DecodeError::Trailing) }
     }

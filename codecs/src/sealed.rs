@@ -59,20 +59,25 @@ impl<C: Packing> Packing for Sealed<C> {
         self.inner.id()
     }
 
-    fn encode<T: Serialize + ?Sized>(
+    fn encode_forms<T: Serialize + ?Sized>(
         &self,
         value: &T,
         out: &mut Vec<u8>,
+        forms: Forms,
     ) -> Result<Forms, EncodeError> {
-        self.inner.encode(value, out)
+        self.inner.encode_forms(value, out, forms)
     }
 
     fn decode<T: DeserializeOwned>(&self, id: CodecId, payload: &[u8]) -> Result<T, DecodeError> {
         self.inner.decode(id, payload)
     }
 
-    fn read_back<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<(T, Forms), DecodeError> {
-        self.inner.read_back(payload)
+    fn decode_forms<T: DeserializeOwned>(
+        &self,
+        payload: &[u8],
+        forms: Forms,
+    ) -> Result<(T, Forms), DecodeError> {
+        self.inner.decode_forms(payload, forms)
     }
 
     fn check(&self) -> Result<(), String> {

@@ -17,13 +17,17 @@ use super::{ELEMENT, MAX_DEPTH, allowance};
 use crate::{DecodeError, forms::Forms};
 
 /// Decodes a `T` from `format`, whose input has `len` bytes.
-/// Says which tuples it read.
-pub(crate) fn deserialize<'de, T, D>(format: D, len: usize) -> Result<(T, Forms), DecodeError>
+/// Tells `forms` which tuples it read.
+pub(crate) fn deserialize<'de, T, D>(
+    format: D,
+    len: usize,
+    forms: Forms,
+) -> Result<(T, Forms), DecodeError>
 where
     T: DeserializeOwned,
     D: Deserializer<'de>,
 {
-    let meter = super::Meter::new();
+    let meter = super::Meter::new(forms);
     let meter = Meter { used: &meter, allowance: allowance(len), hints: Cell::new(len) };
     let guard = Guard {
         inner: format,
@@ -103,7 +107,7 @@ impl<'m, I> Guard<'m, I> {
             return Ok(self.over(inner));
         }
         let room = size_of::<T>();
-        self.meter.pay(room + ELEMENT)?;
+        self.meter.pay(room.max(ELEMENT))?;
         Ok(Guard { inner, meter: self.meter, depth: self.depth, room, tuple: "", is_list: false })
     }
 }
@@ -200,7 +204,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Guard<'_, D> {
         len: usize,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.meter.used.forms.borrow_mut().add_tuple(name, len);
+        self.meter.used.read_tuple(name, len);
         let visitor = self.enter(visitor, false)?;
         self.inner.deserialize_tuple_struct(name, len, visitor)
     }
@@ -387,7 +391,7 @@ impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Guard<'_, A> {
 
     #[inline]
     fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
-        self.meter.used.forms.borrow_mut().add_tuple(self.tuple, len);
+        self.meter.used.read_tuple(self.tuple, len);
         let visitor = self.over(visitor);
         self.inner.tuple_variant(len, visitor)
     }

@@ -32,11 +32,12 @@ pub(crate) trait Rules {
     const WIDE_FLOATS: bool;
 }
 
-/// Encodes `value` by `write`, which runs it on a serializer that appends to `out`. Says which structs
-/// it wrote.
+/// Encodes `value` by `write`, which runs it on a serializer that appends to `out`. Tells `forms`
+/// what it wrote.
 pub(crate) fn serialize<R, T, E>(
     value: &T,
     out: &mut Vec<u8>,
+    forms: Forms,
     write: impl FnOnce(&mut Vec<u8>, Watched<'_, T, R>) -> Result<(), E>,
 ) -> Result<Forms, EncodeError>
 where
@@ -45,7 +46,7 @@ where
     E: Display,
 {
     let before = out.len();
-    let meter = Meter::new();
+    let meter = Meter::new(forms);
     let watched = Watched { value, meter: &meter, depth: 0, in_some: false, rules: PhantomData };
     write(out, watched).map_err(|error| EncodeError(meter.explain(error)))?;
     let len = out.len().saturating_sub(before);
@@ -102,7 +103,7 @@ impl<'m, S: Serializer, R: Rules> Guard<'m, S, R> {
     /// Enters a struct of so many fields.
     #[inline]
     fn enter_struct(&self, name: &'static str, fields: usize) -> Result<u32, S::Error> {
-        self.meter.forms.borrow_mut().add(name, 0, fields);
+        self.meter.write_form(name, 0, fields);
         self.enter()
     }
 
@@ -114,7 +115,7 @@ impl<'m, S: Serializer, R: Rules> Guard<'m, S, R> {
         variant: &'static str,
         fields: usize,
     ) -> Result<u32, S::Error> {
-        self.meter.forms.borrow_mut().add(variant, index, fields);
+        self.meter.write_form(variant, index, fields);
         self.enter()
     }
 
@@ -222,8 +223,10 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         name: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleStruct, S::Error> {
-        let depth = self.enter_struct(name, len)?;
-        self.meter.forms.borrow_mut().add_tuple(name, len);
+        let depth = self.enter()?;
+        if self.meter.write_form(name, 0, len) {
+            self.meter.forms.borrow_mut().add_tuple(name, len);
+        }
         let inner = self.inner.serialize_tuple_struct(name, len)?;
         Ok(Parts { inner, meter: self.meter, depth, rules: PhantomData })
     }
@@ -235,8 +238,10 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
-        let depth = self.enter_variant(index, variant, len)?;
-        self.meter.forms.borrow_mut().add_tuple(name, len);
+        let depth = self.enter()?;
+        if self.meter.write_form(variant, index, len) {
+            self.meter.forms.borrow_mut().add_tuple(name, len);
+        }
         let inner = self.inner.serialize_tuple_variant(name, index, variant, len)?;
         Ok(Parts { inner, meter: self.meter, depth, rules: PhantomData })
     }
@@ -284,7 +289,7 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         index: u32,
         variant: &'static str,
     ) -> Result<S::Ok, S::Error> {
-        self.meter.forms.borrow_mut().add(variant, index, 0);
+        self.meter.write_form(variant, index, 0);
         self.inner.serialize_unit_variant(name, index, variant)
     }
 

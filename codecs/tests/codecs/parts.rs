@@ -14,6 +14,7 @@ every_codec! {
     what_is_encoded_is_not_too_much_to_be_decoded
     values_that_grow_a_thousandfold_are_refused_when_they_are_read
     a_long_list_is_no_attack
+    a_very_long_list_of_small_elements_is_no_attack
     a_list_of_sparse_values_is_no_attack
 }
 
@@ -174,6 +175,18 @@ fn a_long_list_is_no_attack(packing: &impl Packing) {
     let long: Vec<u32> = (0..200_000).collect();
     let bytes = encode(packing, &long).unwrap();
     assert!(decode(packing, &bytes) == Ok(long));
+}
+
+/// A few megabytes, of a byte for each element.
+fn a_very_long_list_of_small_elements_is_no_attack(packing: &impl Packing) {
+    fn comes_back<T: Value>(packing: &impl Packing, list: T) {
+        let bytes = encode(packing, &list).unwrap();
+        let back = decode::<T>(packing, &bytes);
+        let name = std::any::type_name::<T>();
+        assert!(back.as_ref() == Ok(&list), "{} bytes of {name}: {:?}", bytes.len(), back.err());
+    }
+    comes_back(packing, vec![0_u64; 3_000_000]);
+    comes_back(packing, vec![String::new(); 2_000_000]);
 }
 
 /// Events with ten optional addresses, of which none has any.

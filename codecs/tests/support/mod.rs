@@ -77,7 +77,7 @@ pub(crate) fn encode<T: Serialize>(
     value: &T,
 ) -> Result<Vec<u8>, EncodeError> {
     let mut out = Vec::new();
-    Packing::encode(packing, value, &mut out).map(|_| out)
+    Packing::encode(packing, value, &mut out).map(|()| out)
 }
 
 /// Decodes a payload.
