@@ -145,7 +145,8 @@ impl L2 {
             .await;
     }
 
-    /// Stores in one slot of `wire`, and drops what is in the other.
+    /// Stores in one slot of `wire`, and then drops what is in the other: in this order, of two writes
+    /// that overlap, one value at most is left.
     pub(crate) async fn set(
         &self,
         wire: &[u8],
@@ -156,9 +157,8 @@ impl L2 {
     ) -> Result<(), TierError> {
         let (slot, other) = (slot.key(wire), slot.other().key(wire));
         let set = async {
-            let both = join(self.tier.set(&slot, bytes, life), self.tier.delete(&other));
-            let (stored, dropped) = both.await;
-            stored.and(dropped)
+            self.tier.set(&slot, bytes, life).await?;
+            self.tier.delete(&other).await
         };
         self.run(Op::Set, budget, set, |()| OpResult::Ok).await
     }

@@ -157,8 +157,12 @@ impl<'a> Session<'a> {
                 self.course.meet(slot, version);
                 return Look::Absent;
             }
-            Remote::Absent => return Look::Absent,
+            Remote::Absent => {
+                self.course.own(slot);
+                return Look::Absent;
+            }
         };
+        self.course.own(slot);
         if !look.suits(walk) {
             return Look::Absent;
         }
@@ -182,6 +186,20 @@ impl<'a> Session<'a> {
     {
         if self.slot().is_none() || !self.settle(walk).await {
             return Leased::Nothing;
+        }
+        if !read && self.course.slot == Some(Slot::Beside) {
+            // Not looked into yet: what is there may be its own version's, and to be replaced.
+            let asked = walk.stack.clock.now();
+            match self.l2.get(&self.wire, &mut self.budget).await {
+                Ok(Some(found)) => {
+                    self.judge::<T, C>(walk, ticket, Slot::Main, asked, found, false);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.failure = Some(error);
+                    return Leased::Nothing;
+                }
+            }
         }
         // At most twice: another version may have come into the main slot meanwhile.
         while let Some(slot) = self.slot() {

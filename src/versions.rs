@@ -69,6 +69,14 @@ pub(crate) struct Course {
 }
 
 impl Course {
+    /// Takes note of an entry of this version, or one that is of no use to any, in `slot`: a version
+    /// has one slot, so what is in the main one is replaced there.
+    pub(crate) fn own(&mut self, slot: Slot) {
+        if slot == Slot::Main {
+            self.slot = Some(Slot::Main);
+        }
+    }
+
     /// Takes note of what was found in `slot`.
     pub(crate) fn meet(&mut self, slot: Slot, version: Version) {
         match (slot, version) {

@@ -16,6 +16,7 @@
 //! | `entities` | hooks in the wrong order, a repository that cannot be spawned |
 //! | `readme` | what the README shows does not compile or work |
 //! | `metrics` | a dashboard that shows something else than what happened |
+//! | `versions` | one version's entry hides another of its own; a type that does not read what it writes |
 //! | `symptoms` | a bug that was mended comes back |
 //! | `model` | anything that a plain map would not do |
 //!
@@ -63,3 +64,4 @@ mod readme;
 mod reads;
 mod strategies;
 mod symptoms;
+mod versions;

@@ -5,8 +5,8 @@
 //! tuple that leaves a field out, by a skipped variant, which serde counts on one side only. A format
 //! without names then reads a field or a variant in another's place, and neither the bytes nor the
 //! [`Shape`](crate::Shape) show it. So a value with structs or variants in a form that was not written
-//! yet is decoded and encoded again, which must give as many bytes and the same forms. (Not the same
-//! bytes: hash maps have their own order.) Tuples must also be read with as many fields as they were written
+//! yet is decoded and encoded again, which must give the same bytes, each as often, and the same forms.
+//! (In whatever order: hash maps have their own.) Tuples must also be read with as many fields as they were written
 //! with. From then on a value of those forms costs one look.
 //!
 //! What is not found: in a format with names, a field that is never written and has a default, or one
@@ -50,8 +50,8 @@ impl Forms {
     /// it was read through a buffer or under another name, says nothing.
     fn left_fields_out(&self, read: &Self) -> bool {
         self.tuples.iter().any(|tuple| {
-            let seen = read.tuples.iter().any(|(name, _)| *name == tuple.0);
-            seen && !read.tuples.contains(tuple)
+            let longer = read.tuples.iter().any(|(name, len)| *name == tuple.0 && *len > tuple.1);
+            longer && !read.tuples.contains(tuple)
         })
     }
 }
@@ -115,13 +115,24 @@ impl Proven {
     }
 }
 
-/// The form of a struct, or of a variant of that index, of so many fields; never 0.
+/// The form of a struct, or of a variant of that index, of so many fields, and of its enum; never 0.
 #[cfg(any(feature = "postcard", feature = "messagepack", feature = "json"))]
 #[inline]
-pub(crate) fn form(name: &'static str, index: u32, fields: usize) -> u64 {
-    // The name's address, of 48 bits, tells it from others of this process. More than 256 variants or
-    // fields are told apart by their last eight bits, and by the name.
-    (name.as_ptr().addr() as u64) << 16 | u64::from(index & 0xff) << 8 | (fields as u64 & 0xff)
+pub(crate) fn form(owner: &'static str, name: &'static str, index: u32, fields: usize) -> u64 {
+    // The names' addresses, of 48 bits, tell it from most others of this process: equal names may share
+    // one. More than 256 variants or fields are told apart by their last eight bits, and by the names.
+    let number = u64::from(index & 0xff) << 8 | (fields as u64 & 0xff);
+    let owner = (owner.as_ptr().addr() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((name.as_ptr().addr() as u64) << 16 | number) ^ owner | 1 << 63
+}
+
+/// How often each byte is there.
+fn tally(bytes: &[u8]) -> [usize; 256] {
+    let mut tally = [0; 256];
+    for byte in bytes {
+        tally[usize::from(*byte)] += 1;
+    }
+    tally
 }
 
 /// Nothing: everything that is read is noted.
@@ -163,13 +174,14 @@ where
     let all = || Forms::watching(&NOTHING);
     let (back, read): (T, Forms) = packing
         .decode_forms(payload, all())
-        .map_err(|error| EncodeError(format!("it would not be read back: {error}")))?;
+        // Not in the format's words: they quote the value.
+        .map_err(|error| EncodeError(format!("it would not be read back ({})", error.label())))?;
     let mut again = Vec::with_capacity(payload.len());
     let back_forms = packing.encode_forms(&back, &mut again, all())?;
-    let same_len = again.len() == payload.len();
+    let same_bytes = tally(&again) == tally(payload);
     again.clear();
     let forms = packing.encode_forms(value, &mut again, all())?;
-    if same_len && back_forms.is_like(&forms) && !forms.left_fields_out(&read) {
+    if same_bytes && back_forms.is_like(&forms) && !forms.left_fields_out(&read) {
         return Ok(());
     }
     Err(EncodeError(

@@ -72,9 +72,15 @@ impl Meter {
     /// A struct, or a variant of that index, of so many fields, is written. Says whether that is
     /// noted.
     #[inline]
-    fn write_form(&self, name: &'static str, index: u32, fields: usize) -> bool {
+    fn write_form(
+        &self,
+        owner: &'static str,
+        name: &'static str,
+        index: u32,
+        fields: usize,
+    ) -> bool {
         let Some(proven) = self.proven else { return false };
-        let form = form(name, index, fields);
+        let form = form(owner, name, index, fields);
         let is_fresh = !proven.has(form);
         if is_fresh {
             self.forms.borrow_mut().add(form);

@@ -40,6 +40,10 @@ fn main() -> io::Result<()> {
         let chosen = [&[which, which][..], &noise(u64::from(which), 160)].concat();
         write("round_trip", &format!("type_{which}"), &chosen)?;
     }
+    for number in 0..6 {
+        let chosen = [&[255, number][..], &noise(u64::from(number), 24)].concat();
+        write("round_trip", &format!("lopsided_{number}"), &chosen)?;
+    }
     by_hand()
 }
 

@@ -8,6 +8,7 @@ mod containers;
 mod described;
 mod keys;
 mod leaves;
+mod lopsided;
 mod options;
 mod variants;
 
@@ -23,6 +24,7 @@ pub use self::{
     described::{Adjacent, Flat, Free, Inner, Tagged, Untagged},
     keys::{Keys, OddKeys},
     leaves::{Code, Dual, F32, F64, Numbers, Std},
+    lopsided::Lopsided,
     options::{Clear, Newtypes, Options, Unit, Wrap},
     variants::{Kind, Variants},
 };
@@ -74,6 +76,7 @@ awkward! {
     Tagged: [POSTCARD MESSAGE_PACK JSON] DESCRIBED: bool = true;
     Adjacent: [POSTCARD JSON] DESCRIBED: bool = true;
     Untagged: [POSTCARD JSON] DESCRIBED: bool = true;
+    Lopsided: [POSTCARD MESSAGE_PACK JSON];
 }
 
 /// How many types [`with_type`] chooses from.

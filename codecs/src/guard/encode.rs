@@ -103,7 +103,7 @@ impl<'m, S: Serializer, R: Rules> Guard<'m, S, R> {
     /// Enters a struct of so many fields.
     #[inline]
     fn enter_struct(&self, name: &'static str, fields: usize) -> Result<u32, S::Error> {
-        self.meter.write_form(name, 0, fields);
+        self.meter.write_form("", name, 0, fields);
         self.enter()
     }
 
@@ -111,11 +111,12 @@ impl<'m, S: Serializer, R: Rules> Guard<'m, S, R> {
     #[inline]
     fn enter_variant(
         &self,
+        name: &'static str,
         index: u32,
         variant: &'static str,
         fields: usize,
     ) -> Result<u32, S::Error> {
-        self.meter.write_form(variant, index, fields);
+        self.meter.write_form(name, variant, index, fields);
         self.enter()
     }
 
@@ -213,7 +214,7 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         variant: &'static str,
         len: usize,
     ) -> Result<Self::SerializeStructVariant, S::Error> {
-        let depth = self.enter_variant(index, variant, len)?;
+        let depth = self.enter_variant(name, index, variant, len)?;
         let inner = self.inner.serialize_struct_variant(name, index, variant, len)?;
         Ok(Parts { inner, meter: self.meter, depth, rules: PhantomData })
     }
@@ -224,7 +225,7 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         len: usize,
     ) -> Result<Self::SerializeTupleStruct, S::Error> {
         let depth = self.enter()?;
-        if self.meter.write_form(name, 0, len) {
+        if self.meter.write_form("", name, 0, len) {
             self.meter.forms.borrow_mut().add_tuple(name, len);
         }
         let inner = self.inner.serialize_tuple_struct(name, len)?;
@@ -239,7 +240,7 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         len: usize,
     ) -> Result<Self::SerializeTupleVariant, S::Error> {
         let depth = self.enter()?;
-        if self.meter.write_form(variant, index, len) {
+        if self.meter.write_form(name, variant, index, len) {
             self.meter.forms.borrow_mut().add_tuple(name, len);
         }
         let inner = self.inner.serialize_tuple_variant(name, index, variant, len)?;
@@ -289,7 +290,7 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         index: u32,
         variant: &'static str,
     ) -> Result<S::Ok, S::Error> {
-        self.meter.write_form(variant, index, 0);
+        self.meter.write_form(name, variant, index, 0);
         self.inner.serialize_unit_variant(name, index, variant)
     }
 
@@ -318,7 +319,7 @@ impl<'m, S: Serializer, R: Rules> Serializer for Guard<'m, S, R> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let depth = self.enter_variant(index, variant, 1)?;
+        let depth = self.enter_variant(name, index, variant, 1)?;
         let value = Watched { value, meter: self.meter, depth, in_some: false, rules: self.rules };
         self.inner.serialize_newtype_variant(name, index, variant, &value)
     }

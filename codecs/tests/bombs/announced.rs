@@ -24,6 +24,7 @@ fn postcard_that_announces_two_thousand_million() {
     ] {
         payload::<Vec<()>>(&Postcard, "announced", announced);
         payload::<Vec<[(); 32]>>(&Postcard, "announced", announced);
+        payload::<Vec<[[[(); 32]; 32]; 32]>>(&Postcard, "announced", announced);
         payload::<Vec<Vec<()>>>(&Postcard, "announced", &announced.repeat(2));
         payload::<HashSet<()>>(&Postcard, "announced", announced);
         payload::<HashMap<(), ()>>(&Postcard, "announced", announced);

@@ -1,6 +1,10 @@
 //! The suite: every codec and every packing runs it.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    net::{IpAddr, SocketAddr},
+};
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -9,6 +13,8 @@ use tiered_codecs::{
     Postcard,
     envelope::{self, HEADER_LEN, Meta, Refusal},
 };
+
+use uuid::Uuid;
 
 use crate::support::{KEY, decode, encode, every_packing, meta, pack, pack_none, read};
 
@@ -84,6 +90,7 @@ fn everything() -> Everything {
 every_packing! {
     what_is_encoded_decodes
     what_is_packed_is_read
+    types_that_ask_whether_people_read_it_come_back
     encoding_leaves_alone_what_is_there
     a_payload_that_was_cut_is_no_value
     an_entry_whose_payload_was_cut_is_refused
@@ -111,6 +118,17 @@ fn what_is_packed_is_read(packing: &impl Packing) {
     assert_eq!(read(packing, &pack(packing, &())), Ok(Some(())));
     assert_eq!(read(packing, &pack(packing, &7_u8)), Ok(Some(7_u8)));
     assert_eq!(read(packing, &pack(packing, &String::new())), Ok(Some(String::new())));
+}
+
+/// These write themselves as text for people, as bytes for programs.
+fn types_that_ask_whether_people_read_it_come_back(packing: &impl Packing) {
+    let value: (IpAddr, SocketAddr, Uuid, Option<IpAddr>) = (
+        IpAddr::from([1, 2, 3, 4]),
+        SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 443)),
+        Uuid::from_u128(7),
+        Some(IpAddr::from([0; 16])),
+    );
+    assert_eq!(read(packing, &pack(packing, &value)), Ok(Some(value)));
 }
 
 fn encoding_leaves_alone_what_is_there(packing: &impl Packing) {

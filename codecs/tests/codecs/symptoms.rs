@@ -76,9 +76,17 @@ fn a_tuple_that_leaves_either_of_two_fields_out_never_comes_back_as_another() {
         #[serde(default, skip_serializing_if = "Option::is_none")] Option<u8>,
         #[serde(default, skip_serializing_if = "Option::is_none")] Option<u8>,
     );
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    enum Inside {
+        Either(
+            #[serde(default, skip_serializing_if = "Option::is_none")] Option<u8>,
+            #[serde(default, skip_serializing_if = "Option::is_none")] Option<u8>,
+        ),
+    }
     fn all(packing: &impl Packing) {
         for first in [Some(1), None] {
             for second in [Some(2), None] {
+                never_another(packing, Inside::Either(first, second));
                 never_another(packing, Either(first, second));
                 never_another(packing, (Either(first, second), 0_u8, 0_u8));
             }

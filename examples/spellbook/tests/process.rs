@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::json;
-use tiered_tiers::testing::RedisServer;
+use tiered_tiers::{Redis, RemoteTier, testing::RedisServer};
 
 use crate::support::{Client, PATIENCE, Postgres, Program, locked, refused, until};
 
@@ -25,6 +25,14 @@ async fn a_restart_finds_the_cache_as_it_was() {
     next.stop().await;
 }
 
+/// A load is answered before it is on the server, where it follows at once.
+async fn is_on(redis: &RedisServer, id: u64) {
+    let tier = Redis::new(&redis.url()).unwrap();
+    let key = format!("spellbook:spell:{id}");
+    let stored = async || tier.get(key.as_bytes()).await.unwrap();
+    until("the load is stored in Redis", stored).await;
+}
+
 #[tokio::test]
 async fn two_processes_share_redis_and_the_database() {
     let directory = tempfile::tempdir().unwrap();
@@ -39,11 +47,13 @@ async fn two_processes_share_redis_and_the_database() {
     let list = one.get("/spells").await.expect(200).body();
     assert_eq!(list.as_array().unwrap().len(), 8);
     one.spell(1).await.expect(200).from("load");
+    is_on(&redis, 1).await;
     two.spell(1).await.expect(200).from("hit_l2");
     // What one changes, two sees, but for what two has in its L1.
     one.spell(2).await.expect(200).from("load");
     one.put(2, 222).await.expect(200);
     assert_eq!(two.spell(2).await.from("load").damage(), 222);
+    is_on(&redis, 2).await;
     assert_eq!(one.spell(2).await.from("hit_l2").damage(), 222);
     // An absence that one remembers ends with what two creates, in L2 at once.
     one.spell(9).await.expect(404).from("load");
