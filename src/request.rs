@@ -330,7 +330,7 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
     /// one key that overlap in one process nobody knows which the server executed last: the key is
     /// then left without a value.
     ///
-    /// Takes two round trips to Redis, for the fence's sake, and a third where writes overlap. Dropping the
+    /// Takes three round trips to Redis, two of them for the fence's sake, and a fourth where writes overlap. Dropping the
     /// future midway leaves the key invalidated.
     ///
     /// # Errors
