@@ -7,7 +7,8 @@ use crate::{Packing, Shape, Unpacked, packing};
 /// An older entry's value, before its type is known.
 pub trait OldValue {
     /// The value, if it is an `O`: if the entry was written from a type of `O`'s shape, and its
-    /// bytes decode. So nothing is ever misread, and several former types can be tried in turn.
+    /// bytes decode. So several former types can be tried in turn; those of one shape, and those
+    /// whose shape is not seen whole, are told apart by the schema version only.
     fn read<O: DeserializeOwned + 'static>(&self) -> Option<O>;
 }
 

@@ -10,7 +10,11 @@
 //! please, one inside the other. A reader would then have to be wrapped as the writer was, and
 //! compressing what was encrypted would compile.
 
-use std::{borrow::Cow, fmt::Debug, sync::atomic::Ordering};
+use std::{
+    borrow::Cow,
+    fmt::{self, Debug},
+    sync::atomic::Ordering,
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -221,7 +225,7 @@ where
 }
 
 /// An entry that was opened and, if it was sealed, authenticated and decrypted.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Unpacked<'a> {
     /// What it says of its value.
     pub header: Header,
@@ -229,6 +233,13 @@ pub struct Unpacked<'a> {
     dictionary: Option<u64>,
     /// What the codec wrote, perhaps compressed.
     payload: Cow<'a, [u8]>,
+}
+
+impl Debug for Unpacked<'_> {
+    /// The payload is not shown: it may have been secret.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Unpacked").field("header", &self.header).finish_non_exhaustive()
+    }
 }
 
 /// Opens an entry, through the outer two stages.
