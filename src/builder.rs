@@ -20,7 +20,6 @@ use crate::{
     stack::{DecodeLog, Stack},
     sync::Mutex,
     ttl::{self, Jitter},
-    versions::Versions,
 };
 
 /// A cache being put together; made by [`Tiered::new`], [`Tiered::local`] or [`Tiered::remote`].
@@ -236,7 +235,6 @@ impl<C> Builder<C> {
             max_entry_bytes: self.max_entry_bytes,
             enabled: AtomicBool::new(self.enabled),
             decode_log: DecodeLog::default(),
-            versions: Versions::default(),
             untraced: Mutex::default(),
             tasks: Mutex::default(),
         };

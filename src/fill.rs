@@ -40,7 +40,7 @@ where
     C: CodecFor<T>,
 {
     let ticket = walk.stack.capture(&walk.key);
-    let mut session = Session::open::<T, C>(walk, waited);
+    let mut session = Session::open(walk, waited);
     let walked = match find::<T, C>(walk, &ticket, &mut session).await {
         Look::Found(landed) | Look::Upgraded(landed, _) => Ok(landed),
         Look::Stale(_) | Look::Absent => match session.and_then(Session::into_failure) {
@@ -65,7 +65,7 @@ where
 {
     let stack = &walk.stack;
     let mut ticket = stack.capture(&walk.key);
-    let mut session = Session::open::<T, C>(walk, filling.waited);
+    let mut session = Session::open(walk, filling.waited);
     let mut leader = leader;
     let mut fallback = None;
 
@@ -78,7 +78,7 @@ where
             Look::Upgraded(landed, older) => {
                 leader.land(Ok(landed.clone()));
                 if let Some(session) = &mut session {
-                    session.replace::<T, C>(walk, &ticket, landed.clone(), &older).await;
+                    session.keep_upgraded::<T, C>(walk, &ticket, landed.clone(), &older).await;
                 }
                 return Ok(landed);
             }

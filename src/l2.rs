@@ -163,6 +163,11 @@ impl L2 {
         self.run(Op::Set, budget, set, |()| OpResult::Ok).await
     }
 
+    /// Drops one slot, by its key.
+    pub(crate) async fn drop_slot(&self, key: &[u8], budget: &mut Budget) -> Result<(), TierError> {
+        self.run(Op::Delete, budget, self.tier.delete(key), |()| OpResult::Ok).await
+    }
+
     /// Drops both slots of `wire`.
     pub(crate) async fn delete(&self, wire: &[u8], budget: &mut Budget) -> Result<(), TierError> {
         let beside = Slot::Beside.key(wire);

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use tiered_codecs::CodecFor;
+use tiered_tiers::Found;
 
 use crate::{
     Error, Key, TierHealth,
     freshness::{self, Verdict},
     read, replay,
     stack::Stack,
+    versions::Slot,
 };
 
 /// Whether a fresh value of any type is cached.
@@ -31,18 +33,32 @@ pub(crate) async fn contains<C: CodecFor<()>>(
     stack.require_runtime()?;
     let (wire, mut budget) = (key.wire(&stack.namespace), l2.budget());
     read::settle(stack, l2, key, &wire, &mut budget).await.map_err(Error::Backend)?;
-    let Some(found) = l2.get(&wire, &mut budget).await.map_err(Error::Backend)? else {
-        return Ok(false);
-    };
-    let header = match codec.unpack(&found.bytes, &wire, stack.max_entry_bytes) {
+    for slot in [Slot::Main, Slot::Beside] {
+        let found = l2.get(&slot.key(&wire), &mut budget).await.map_err(Error::Backend)?;
+        if found.is_some_and(|found| is_fresh(stack, codec, key, &wire, &found)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether what L2 has is a fresh value.
+fn is_fresh<C: CodecFor<()>>(
+    stack: &Stack,
+    codec: &C,
+    key: &Key,
+    wire: &[u8],
+    found: &Found,
+) -> bool {
+    let header = match codec.unpack(&found.bytes, wire, stack.max_entry_bytes) {
         Ok(unpacked) => unpacked.header,
         Err(refusal) => {
             stack.refused(key, refusal.label());
-            return Ok(false);
+            return false;
         }
     };
     let fresh = found.remaining.map(|left| freshness::ages(&header.meta, left).fresh);
-    Ok(!header.negative && fresh.is_some_and(|fresh| !fresh.is_zero()))
+    !header.negative && fresh.is_some_and(|fresh| !fresh.is_zero())
 }
 
 /// A round trip to L2.

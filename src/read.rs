@@ -9,7 +9,7 @@ use std::{
 
 use tiered_codecs::{
     CodecFor,
-    envelope::{Meta, Refusal},
+    envelope::{self, Meta, Opened, Refusal},
 };
 use tiered_tiers::{Found, LocalEntry, LocalMeta, TierError, Value};
 
@@ -141,6 +141,10 @@ where
     };
     let unpacked = match codec.unpack(&found.bytes, wire, stack.max_entry_bytes) {
         Ok(unpacked) => unpacked,
+        Err(Refusal::Sealed) if is_sealed_by_a_newer(walk, wire, found) => {
+            stack.meter.decode_failure(Refusal::Sealed.label());
+            return Remote::Other(Version::Newer);
+        }
         Err(refusal) => return refuse(refusal.label()),
     };
     let header = &unpacked.header;
@@ -152,7 +156,7 @@ where
     // cannot be read.
     let upgrade = walk.upgrade.filter(|_| is_older && !header.negative);
     let upgraded: Value = upgrade.and_then(|upgrade| {
-        catch_unwind(AssertUnwindSafe(|| upgrade(codec, &unpacked))).unwrap_or_default()
+        catch_unwind(AssertUnwindSafe(|| upgrade(codec, key, &unpacked))).unwrap_or_default()
     });
     if let (Err(refusal), None) = (accepted, &upgraded) {
         let version = match refusal {
@@ -160,7 +164,6 @@ where
             Refusal::NewerSchema => Version::Newer,
             _ => Version::Unlike,
         };
-        stack.versions.meet((TypeId::of::<T>(), schema), version, asked);
         if version == Version::Unlike {
             // Worth a word: a type was changed, and its schema version was not raised.
             refuse(refusal.label());
@@ -213,6 +216,15 @@ where
     } else {
         Remote::Stale(landed(Outcome::Stale), keep)
     }
+}
+
+/// Whether an entry, sealed for others, says of itself that it is a newer version's. That is not
+/// authenticated: whoever lies gets a slot left alone, and nothing read.
+fn is_sealed_by_a_newer<C>(walk: &Walk<C>, wire: &[u8], found: &Found) -> bool {
+    let opened = envelope::open(&found.bytes, wire, walk.stack.max_entry_bytes);
+    opened.is_ok_and(|Opened { header, .. }| {
+        header.sealed && header.meta.schema > walk.options.schema
+    })
 }
 
 /// Until when L1 may serve what was read or stored at `now` without asking L2 again.

@@ -95,7 +95,7 @@ pub struct Request<'a, C> {
 }
 
 /// Makes a value, or none, out of an older version's entry. The value is of the type that the call is about.
-pub(crate) type Upgrade<C> = fn(&C, &Unpacked<'_>) -> Value;
+pub(crate) type Upgrade<C> = fn(&C, &Key, &Unpacked<'_>) -> Value;
 
 impl<C> fmt::Debug for Request<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,8 +139,9 @@ impl<'a, C> Request<'a, C> {
         self
     }
 
-    /// The schema version of the value's type. An entry of an older one is a miss and is
-    /// overwritten; an entry of a newer one is a miss and is left alone.
+    /// The schema version of the value's type: raise it by one when the type's meaning changes. Versions
+    /// in a row have an entry each; of those that do meet, a newer one replaces an older one, never the
+    /// other way round.
     pub fn schema(mut self, version: u32) -> Self {
         self.options.schema = version;
         self

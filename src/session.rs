@@ -3,10 +3,7 @@
 //! One budget for all of it, and the first failure ends it: then there is no lease, nothing is stored,
 //! and no second budget is spent. Which of a key's two slots is read and filled is told by `versions`.
 
-use std::{
-    any::TypeId,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tiered_codecs::{CodecFor, envelope::Meta};
@@ -32,8 +29,9 @@ pub(crate) struct Session<'a> {
     /// Where a load is stored.
     course: Course,
     budget: Budget,
-    /// The bytes that were judged already.
-    seen: Option<Bytes>,
+    /// The bytes that were judged already, in either slot.
+    seen_main: Option<Bytes>,
+    seen_beside: Option<Bytes>,
     failure: Option<TierError>,
     /// L2 has said what it has: what it has not may have been invalidated.
     answered: bool,
@@ -43,9 +41,15 @@ pub(crate) struct Session<'a> {
 pub(crate) enum Look {
     Found(Landed),
     /// Found, and made out of an older version's entry, which said so of itself.
-    Upgraded(Landed, Meta),
+    Upgraded(Landed, Older),
     Stale(Landed),
     Absent,
+}
+
+/// The entry that a value was made of.
+pub(crate) struct Older {
+    slot: Slot,
+    meta: Meta,
 }
 
 /// What came of asking for a lease.
@@ -59,16 +63,16 @@ pub(crate) enum Leased {
 
 impl<'a> Session<'a> {
     /// The session of a walk that uses L2. The time that its caller has `waited` comes off.
-    pub(crate) fn open<T: 'static, C>(walk: &'a Walk<C>, waited: Duration) -> Option<Self> {
+    pub(crate) fn open<C>(walk: &'a Walk<C>, waited: Duration) -> Option<Self> {
         let stack = &walk.stack;
         let l2 = stack.l2.as_ref().filter(|_| !walk.options.skip_l2)?;
-        let own = (TypeId::of::<T>(), walk.options.schema);
         Some(Self {
             l2,
             wire: walk.key.wire(&stack.namespace),
-            course: stack.versions.course(own, stack.clock.now()),
+            course: Course::new(walk.options.schema),
             budget: l2.budget_after(waited),
-            seen: None,
+            seen_main: None,
+            seen_beside: None,
             failure: None,
             answered: false,
         })
@@ -91,7 +95,7 @@ impl<'a> Session<'a> {
 
     /// The slot in which a load can be stored.
     fn slot(&self) -> Option<Slot> {
-        self.course.slot.filter(|_| self.failure.is_none())
+        self.course.slot().filter(|_| self.failure.is_none())
     }
 
     /// Replays what is pending for the key. Whether L2 may be used then.
@@ -111,65 +115,88 @@ impl<'a> Session<'a> {
         if !self.settle(walk).await {
             return Look::Absent;
         }
-        for slot in [Slot::Main, Slot::Beside] {
-            let asked = walk.stack.clock.now();
-            let got = self.l2.get(&slot.key(&self.wire), &mut self.budget).await;
-            self.answered = got.is_ok();
-            let look = match got {
-                Ok(Some(found)) => self.judge::<T, C>(walk, ticket, slot, asked, found, true),
-                Ok(None) => Look::Absent,
-                Err(error) => {
-                    self.failure = Some(error);
-                    return Look::Absent;
+        let home = self.course.home();
+        let (look, keep) = self.look::<T, C>(walk, home).await;
+        let (look, keep) = match look {
+            Look::Absent if self.failure.is_some() => (Look::Absent, None),
+            Look::Absent if self.course.is_taken() => self.look::<T, C>(walk, home.other()).await,
+            Look::Absent if walk.upgrade.is_some() => {
+                // The version before this one lives there; nothing else is wanted from there.
+                match self.look::<T, C>(walk, home.other()).await {
+                    (look @ Look::Upgraded(..), keep) => (look, keep),
+                    _ => (Look::Absent, None),
                 }
-            };
-            if !matches!(look, Look::Absent) || !self.course.look_beside {
-                return look;
             }
+            look => (look, keep),
+        };
+        if let Some(keep) = keep {
+            keep_found(walk, ticket, keep);
         }
-        Look::Absent
+        look
     }
 
-    /// Step 4, for what `get` or `lease` returned.
-    fn judge<T, C>(
-        &mut self,
-        walk: &Walk<C>,
-        ticket: &Ticket,
-        slot: Slot,
-        asked: Instant,
-        found: Found,
-        keep_it: bool,
-    ) -> Look
+    /// What is in a slot, judged.
+    async fn look<T, C>(&mut self, walk: &Walk<C>, slot: Slot) -> (Look, Option<Keep>)
     where
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
-        if self.seen.as_ref() == Some(&found.bytes) {
-            return Look::Absent;
+        let asked = walk.stack.clock.now();
+        let got = self.l2.get(&slot.key(&self.wire), &mut self.budget).await;
+        self.answered = got.is_ok();
+        match got {
+            Ok(found) => self.judge::<T, C>(walk, slot, asked, found),
+            Err(error) => {
+                self.failure = Some(error);
+                (Look::Absent, None)
+            }
         }
+    }
+
+    /// Step 4, for what `get` or `lease` returned; what L1 is to keep of it comes along. What was
+    /// judged already is absent.
+    fn judge<T, C>(
+        &mut self,
+        walk: &Walk<C>,
+        slot: Slot,
+        asked: Instant,
+        found: Option<Found>,
+    ) -> (Look, Option<Keep>)
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        let Some(found) = found.filter(|found| !self.has_seen(slot, Some(found))) else {
+            return (Look::Absent, None);
+        };
         let remote = read::open::<T, C>(walk, &self.wire, asked, &found);
-        self.seen = Some(found.bytes);
+        *self.seen(slot) = Some(found.bytes);
         let (look, keep) = match remote {
             Remote::Fresh(landed, keep) => (Look::Found(landed), keep),
             Remote::Stale(landed, keep) => (Look::Stale(landed), keep),
-            Remote::Upgraded(landed, keep, meta) => (Look::Upgraded(landed, meta), keep),
+            Remote::Upgraded(landed, keep, meta) => {
+                (Look::Upgraded(landed, Older { slot, meta }), keep)
+            }
             Remote::Other(version) => {
                 self.course.meet(slot, version);
-                return Look::Absent;
+                return (Look::Absent, None);
             }
-            Remote::Absent => {
-                self.course.own(slot);
-                return Look::Absent;
-            }
+            Remote::Absent => return (Look::Absent, None),
         };
-        self.course.own(slot);
-        if !look.suits(walk) {
-            return Look::Absent;
+        if look.suits(walk) { (look, Some(keep)) } else { (Look::Absent, None) }
+    }
+
+    /// The bytes that were judged in a slot.
+    fn seen(&mut self, slot: Slot) -> &mut Option<Bytes> {
+        match slot {
+            Slot::Main => &mut self.seen_main,
+            Slot::Beside => &mut self.seen_beside,
         }
-        if keep_it {
-            keep_found(walk, ticket, keep);
-        }
-        look
+    }
+
+    /// Whether a slot holds what was judged there.
+    fn has_seen(&mut self, slot: Slot, found: Option<&Found>) -> bool {
+        self.seen(slot).as_ref() == found.map(|found| &found.bytes)
     }
 
     /// The first half of step 6.
@@ -187,21 +214,7 @@ impl<'a> Session<'a> {
         if self.slot().is_none() || !self.settle(walk).await {
             return Leased::Nothing;
         }
-        if !read && self.course.slot == Some(Slot::Beside) {
-            // Not looked into yet: what is there may be its own version's, and to be replaced.
-            let asked = walk.stack.clock.now();
-            match self.l2.get(&self.wire, &mut self.budget).await {
-                Ok(Some(found)) => {
-                    self.judge::<T, C>(walk, ticket, Slot::Main, asked, found, false);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    self.failure = Some(error);
-                    return Leased::Nothing;
-                }
-            }
-        }
-        // At most twice: another version may have come into the main slot meanwhile.
+        // At most twice: its home may have been taken meanwhile.
         while let Some(slot) = self.slot() {
             let (token, asked) = (LeaseToken::random(), walk.stack.clock.now());
             let key = slot.key(&self.wire);
@@ -213,22 +226,26 @@ impl<'a> Session<'a> {
                     return Leased::Nothing;
                 }
             };
-            // A caller that asked for a load has no use for what is stored, but must not overwrite
-            // what another version wrote.
-            let look = match found {
-                Some(found) => self.judge::<T, C>(walk, ticket, slot, asked, found, read),
-                None => Look::Absent,
+            let (look, keep) = match claim {
+                Claim::IfFree => self.judge::<T, C>(walk, slot, asked, found),
+                // A write: whatever is there goes.
+                Claim::ByForce => (Look::Absent, None),
             };
             let landed = match look {
                 Look::Found(landed) | Look::Upgraded(landed, _) if read => Some(landed),
                 _ => None,
             };
-            let moved = self.course.slot != Some(slot);
+            let moved = self.course.slot() != Some(slot);
             if granted && (landed.is_some() || moved) {
                 self.release(slot, token).await;
             }
             return match landed {
-                Some(landed) => Leased::Found(landed),
+                Some(landed) => {
+                    if let Some(keep) = keep {
+                        keep_found(walk, ticket, keep);
+                    }
+                    Leased::Found(landed)
+                }
                 None if moved => continue,
                 None if granted => Leased::Token(slot, token),
                 None => Leased::Nothing,
@@ -242,26 +259,31 @@ impl<'a> Session<'a> {
         self.l2.release(&slot.key(&self.wire), token, &mut self.budget).await;
     }
 
-    /// Puts what was made of an older version's entry in its place, if it is still there: then
-    /// nothing has invalidated it since it was read, and nothing can from here on without revoking
-    /// the lease.
-    pub(crate) async fn replace<T, C>(
+    /// Stores what was made of an older version's entry, if that is still there: then nothing has
+    /// invalidated it since it was read, and nothing can from here on without revoking the lease.
+    pub(crate) async fn keep_upgraded<T, C>(
         &mut self,
         walk: &Walk<C>,
         ticket: &Ticket,
         landed: Landed,
-        older: &Meta,
+        older: &Older,
     ) where
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
-        let Some(value) = landed.into_value::<T>() else { return };
-        let (slot, token) = (Slot::Main, LeaseToken::random());
-        let leased = self.l2.lease(&self.wire, token, Claim::IfFree, &mut self.budget).await;
-        let Ok(Lease::Granted(found)) = leased else { return };
-        let same = found.filter(|found| self.seen.as_ref() == Some(&found.bytes));
-        let entry = Entry::upgraded(&walk.stack, value, older);
-        match same.and_then(|found| found.remaining).zip(pack(walk, &entry, &self.wire)) {
+        let (Some(value), Some(slot)) = (landed.into_value::<T>(), self.slot()) else { return };
+        let (key, token) = (slot.key(&self.wire).into_owned(), LeaseToken::random());
+        let leased = self.l2.lease(&key, token, Claim::IfFree, &mut self.budget).await;
+        let Ok(Lease::Granted(mut found)) = leased else { return };
+        let mut is_same = self.has_seen(slot, found.as_ref());
+        if is_same && older.slot != slot {
+            let key = older.slot.key(&self.wire).into_owned();
+            found = self.l2.get(&key, &mut self.budget).await.unwrap_or_default();
+            is_same = self.has_seen(older.slot, found.as_ref());
+        }
+        let entry = Entry::upgraded(&walk.stack, value, &older.meta);
+        let life = found.filter(|_| is_same).and_then(|found| found.remaining);
+        match life.zip(pack(walk, &entry, &self.wire)) {
             Some((life, bytes)) => {
                 self.store(walk, (slot, token), ticket, Some(bytes), life).await;
             }
@@ -285,7 +307,12 @@ impl<'a> Session<'a> {
             Some(bytes) if holds => {
                 // Refused or failed: counted, and no concern of the caller.
                 let key = slot.key(&self.wire);
-                let _ = self.l2.fill(&key, token, bytes, life, &mut self.budget).await;
+                let filled = self.l2.fill(&key, token, bytes, life, &mut self.budget).await;
+                if !walk.plan.join && filled.is_ok() {
+                    // As `set` does: what the other slot has is older than this.
+                    let _ =
+                        self.l2.drop_slot(&slot.other().key(&self.wire), &mut self.budget).await;
+                }
                 return;
             }
             Some(_) => meter.op(Tier::L2, Op::Fill, OpResult::Refused),

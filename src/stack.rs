@@ -24,7 +24,6 @@ use crate::{
     read::Keep,
     request::Lifetimes,
     sync::Mutex,
-    versions::Versions,
 };
 
 /// What a flight is about, besides its key.
@@ -80,8 +79,6 @@ pub(crate) struct Stack {
     pub(crate) max_entry_bytes: usize,
     pub(crate) enabled: AtomicBool,
     pub(crate) decode_log: DecodeLog,
-    /// The other versions of this program that were met on the server.
-    pub(crate) versions: Versions,
     /// The types of which the log has said that their shape cannot be traced whole.
     pub(crate) untraced: Mutex<HashSet<TypeId>>,
     /// The background tasks under way; `shutdown` ends them.

@@ -1,25 +1,24 @@
 //! Other versions of this program over the same cache, as a deployment brings them.
 //!
-//! A key has two slots on the server: its main one, and one *beside* it. The newest schema version
-//! owns the main slot. Whoever finds a newer version's entry there, or one of its own schema version
-//! but of another shape, leaves it alone and works beside it. So two versions load what they need
-//! once each, and neither replaces what the other will ask for next. Every write of a key drops both
-//! slots, each with its lease, so the fence holds in both.
+//! A key has two slots on the server, the *main* one and the one *beside* it. A schema version's home
+//! is told by its number: even ones live in the main slot, odd ones beside. So two versions in a row
+//! never meet, and each loads what it needs once. What does meet is of the same home: a version two
+//! away, or a type that was changed and its version not raised. There, a newer version replaces an
+//! older one; whoever finds its home *taken*, by a newer version or by another shape, leaves it alone
+//! and works in the other slot. The other slot is looked into only then, for as long as the home is
+//! taken: what was left there by a walk long ago is no version's last word.
 //!
-//! Rejected: slots named by the version, of which a write would not know how many to drop; and
-//! loading without storing, where every older process loads again whenever its L1 has to ask.
+//! Every write (`set`, `Bypass`) stores in its home and drops the other slot, and every invalidation
+//! drops both, each slot with its lease: so the fence holds in both, and a write need not know who else
+//! is about.
+//!
+//! Rejected: a slot for each version, of which a write would not know how many to drop; one slot, and
+//! loading without storing where it is taken, so that every older process loads again whenever its L1
+//! has to ask; and slots that are given out as versions meet, which processes then have to remember, and
+//! disagree about.
 
-use std::{
-    any::TypeId,
-    borrow::Cow,
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::borrow::Cow;
 
-use crate::sync::Mutex;
-
-/// How long a version that was met is reckoned with: longer than a deployment takes.
-const REMEMBERED: Duration = Duration::from_secs(3600);
 /// What the second slot's key ends with. No key is spelled so: a `%` is followed by two hex digits.
 const BESIDE: &[u8] = b"%beside";
 
@@ -31,6 +30,11 @@ pub(crate) enum Slot {
 }
 
 impl Slot {
+    /// The home of a schema version.
+    pub(crate) fn home(schema: u32) -> Self {
+        if schema.is_multiple_of(2) { Self::Main } else { Self::Beside }
+    }
+
     /// The slot's key on the server. Envelopes in either are bound to `wire`.
     pub(crate) fn key(self, wire: &[u8]) -> Cow<'_, [u8]> {
         match self {
@@ -62,69 +66,41 @@ pub(crate) enum Version {
 /// Where a walk stores what it loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Course {
-    /// `None` when newer versions have both slots.
-    pub(crate) slot: Option<Slot>,
-    /// Whether it is worth looking beside when the main slot is empty.
-    pub(crate) look_beside: bool,
+    home: Slot,
+    is_taken: bool,
+    /// Newer versions have both slots.
+    is_shut: bool,
 }
 
 impl Course {
-    /// Takes note of an entry of this version, or one that is of no use to any, in `slot`: a version
-    /// has one slot, so what is in the main one is replaced there.
-    pub(crate) fn own(&mut self, slot: Slot) {
-        if slot == Slot::Main {
-            self.slot = Some(Slot::Main);
-        }
+    /// The course of a walk that has found nothing yet.
+    pub(crate) fn new(schema: u32) -> Self {
+        Self { home: Slot::home(schema), is_taken: false, is_shut: false }
     }
 
-    /// Takes note of what was found in `slot`.
+    pub(crate) fn home(self) -> Slot {
+        self.home
+    }
+
+    /// Whether another version or shape has its home.
+    pub(crate) fn is_taken(self) -> bool {
+        self.is_taken
+    }
+
+    /// The slot to look into and to store in; `None` when newer versions have both.
+    pub(crate) fn slot(self) -> Option<Slot> {
+        let slot = if self.is_taken { self.home.other() } else { self.home };
+        (!self.is_shut).then_some(slot)
+    }
+
+    /// Takes note of another version's entry in `slot`.
     pub(crate) fn meet(&mut self, slot: Slot, version: Version) {
-        match (slot, version) {
-            (Slot::Main, Version::Older) => {
-                *self = Self { slot: Some(Slot::Main), look_beside: false };
-            }
-            (Slot::Main, Version::Newer | Version::Unlike) => {
-                *self = Self { slot: Some(Slot::Beside), look_beside: true };
-            }
-            (Slot::Beside, Version::Newer) if self.slot == Some(Slot::Beside) => self.slot = None,
-            (Slot::Beside, _) => {}
-        }
-    }
-}
-
-/// The versions that a cache has met, for each type and schema version of its own.
-#[derive(Debug, Default)]
-pub(crate) struct Versions {
-    met: Mutex<HashMap<(TypeId, u32), Met>>,
-}
-
-/// When others were last met.
-#[derive(Clone, Copy, Debug, Default)]
-struct Met {
-    newer: Option<Instant>,
-    unlike: Option<Instant>,
-}
-
-impl Versions {
-    /// Takes note of another version's entry.
-    pub(crate) fn meet(&self, own: (TypeId, u32), version: Version, now: Instant) {
-        let mut met = self.met.lock();
         match version {
             Version::Older => {}
-            Version::Newer => met.entry(own).or_default().newer = Some(now),
-            Version::Unlike => met.entry(own).or_default().unlike = Some(now),
+            Version::Newer | Version::Unlike if slot == self.home => self.is_taken = true,
+            Version::Newer => self.is_shut = true,
+            Version::Unlike => {}
         }
-    }
-
-    /// The course of a walk that has found nothing yet.
-    pub(crate) fn course(&self, own: (TypeId, u32), now: Instant) -> Course {
-        let recent = |met: Option<Instant>| {
-            met.is_some_and(|met| now.saturating_duration_since(met) < REMEMBERED)
-        };
-        let Met { newer, unlike } = self.met.lock().get(&own).copied().unwrap_or_default();
-        // Where newer ones are about, the main slot is left to them even when it is empty.
-        let slot = if recent(newer) { Slot::Beside } else { Slot::Main };
-        Course { slot: Some(slot), look_beside: recent(newer) || recent(unlike) }
     }
 }
 
@@ -132,41 +108,34 @@ impl Versions {
 mod tests {
     use super::*;
 
-    const OWN: fn() -> (TypeId, u32) = || (TypeId::of::<u8>(), 1);
-
     #[test]
-    fn newer_and_unlike_entries_are_left_alone_and_older_ones_replaced() {
-        let start = Course { slot: Some(Slot::Main), look_beside: false };
-        let after = |steps: &[(Slot, Version)]| {
-            let mut course = start;
-            steps.iter().for_each(|(slot, version)| course.meet(*slot, *version));
-            course.slot
-        };
-        assert_eq!(after(&[(Slot::Main, Version::Older)]), Some(Slot::Main));
-        for version in [Version::Newer, Version::Unlike] {
-            assert_eq!(after(&[(Slot::Main, version)]), Some(Slot::Beside));
-            assert_eq!(after(&[(Slot::Main, version), (Slot::Beside, Version::Newer)]), None);
-            for other in [Version::Older, Version::Unlike] {
-                let steps = [(Slot::Main, version), (Slot::Beside, other)];
-                assert_eq!(after(&steps), Some(Slot::Beside));
-            }
+    fn versions_in_a_row_have_different_homes() {
+        for schema in [0, 1, 7, u32::MAX - 1] {
+            assert_eq!(Slot::home(schema), Slot::home(schema + 1).other());
         }
-        assert_eq!(after(&[(Slot::Beside, Version::Newer)]), Some(Slot::Main));
+        assert_eq!(Slot::home(0), Slot::Main, "undeclared versions use the key as it is");
     }
 
     #[test]
-    fn a_version_that_was_met_is_reckoned_with_for_an_hour() {
-        let (versions, start) = (Versions::default(), Instant::now());
-        let alone = Course { slot: Some(Slot::Main), look_beside: false };
-        versions.meet(OWN(), Version::Older, start);
-        assert_eq!(versions.course(OWN(), start), alone);
-        versions.meet(OWN(), Version::Unlike, start);
-        assert_eq!(versions.course(OWN(), start), Course { look_beside: true, ..alone });
-        versions.meet(OWN(), Version::Newer, start);
-        let beside = Course { slot: Some(Slot::Beside), look_beside: true };
-        assert_eq!(versions.course(OWN(), start + REMEMBERED / 2), beside);
-        assert_eq!(versions.course(OWN(), start + REMEMBERED), alone);
-        assert_eq!(versions.course((TypeId::of::<u16>(), 1), start), alone, "another type");
+    fn newer_and_unlike_entries_are_left_alone_and_older_ones_replaced() {
+        for schema in [4, 5] {
+            let (home, away) = (Slot::home(schema), Slot::home(schema).other());
+            let after = |steps: &[(Slot, Version)]| {
+                let mut course = Course::new(schema);
+                steps.iter().for_each(|(slot, version)| course.meet(*slot, *version));
+                course.slot()
+            };
+            assert_eq!(after(&[]), Some(home));
+            assert_eq!(after(&[(home, Version::Older)]), Some(home));
+            for version in [Version::Newer, Version::Unlike] {
+                let taken = (home, version);
+                assert_eq!(after(&[taken]), Some(away));
+                assert_eq!(after(&[taken, (away, Version::Newer)]), None);
+                for other in [Version::Older, Version::Unlike] {
+                    assert_eq!(after(&[taken, (away, other)]), Some(away));
+                }
+            }
+        }
     }
 
     #[test]

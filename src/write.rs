@@ -4,7 +4,7 @@
 //! hangs. The second, after the server has answered, overtakes reads that began in between: they
 //! may have seen the server's old value.
 
-use std::{any::TypeId, sync::Arc};
+use std::sync::Arc;
 
 use tiered_codecs::CodecFor;
 
@@ -84,12 +84,10 @@ where
     stack.require_runtime()?;
     let overwrite = Overwrite::begin(stack, key);
     let mut budget = l2.budget();
-    let own = (TypeId::of::<T>(), options.schema);
-    // A newer version keeps the main slot: it will find there that its entry is gone.
-    let slot = stack.versions.course(own, begun).slot.unwrap_or(Slot::Beside);
     let stored = match &packed {
         Some(bytes) if !options.skip_l2 => {
-            l2.set(&wire, slot, bytes.clone(), entry.life(), &mut budget).await
+            l2.set(&wire, Slot::home(options.schema), bytes.clone(), entry.life(), &mut budget)
+                .await
         }
         _ => l2.delete(&wire, &mut budget).await,
     };

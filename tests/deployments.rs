@@ -1,6 +1,8 @@
 //! Two versions of one program over one cache, as a deployment has them: they must neither fight
 //! over entries nor load more than each for itself.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tiered::{
     Ack, CacheEntity, CacheFeed, CacheStrategy, DataRepository, Jitter, OldValue, Outcome,
@@ -8,23 +10,29 @@ use tiered::{
     tiers::{Memory, RemoteTier},
 };
 
-use crate::support::{DbDown, Rig, SECOND, Source, node, rig};
+use crate::support::{DbDown, Rig, SECOND, Source, State, eventually, node, rig};
 
 scenarios! {
     half_a_deployment_loads_at_most_twice_as_much,
     half_a_deployment_of_an_undeclared_change_loads_at_most_twice_as_much,
     a_version_never_replaces_a_newer_ones_entry,
+    versions_in_a_row_never_meet,
+    a_bypass_leaves_the_other_version_nothing_old,
     a_value_of_another_shape_is_left_alone_and_worked_beside,
     an_invalidation_drops_what_both_versions_have,
     an_invalidation_overtakes_a_load_beside,
     a_set_drops_what_the_other_version_has,
-    a_set_beside_a_newer_version_leaves_it_nothing_old,
-    after_a_rollback_the_older_version_has_the_key_again,
+    a_set_of_either_version_leaves_the_other_nothing_old,
+    a_second_slot_that_cannot_be_reached_makes_a_write_pending,
+    after_a_rollback_the_older_version_still_has_its_entries,
+    a_rollback_over_two_versions_does_not_stick,
     of_three_versions_none_fails,
     an_older_entry_is_upgraded_without_a_load,
     an_upgrade_keeps_the_entrys_age,
-    an_upgrade_that_declines_or_panics_loads,
+    an_upgrade_that_declines_panics_or_mistakes_the_key_loads,
     an_upgrade_that_was_overtaken_is_not_stored,
+    an_upgrade_from_two_versions_ago_replaces_it,
+    a_first_version_does_not_look_for_older_ones,
     an_absence_is_not_upgraded,
 }
 
@@ -109,6 +117,12 @@ async fn half_a_deployment_loads_at_most_twice_as_much() {
     for others in [1, 6, 11] {
         let mixed = loads::<First, Second>(others, Jitter::none()).await;
         assert!(mixed <= 2 * steady, "{mixed} loads instead of {steady}, {others} of 12 are newer");
+        // Two versions that share a home: once more for each entry that the newer one replaces.
+        let skipped = loads::<First, Third>(others, Jitter::none()).await;
+        assert!(
+            skipped <= 3 * steady,
+            "{skipped} loads instead of {steady}, {others} are newer by 2"
+        );
     }
     // Lifetimes that are drawn at random scatter the figure by a few in a hundred.
     let steady = loads::<First, First>(0, Jitter::default()).await;
@@ -118,37 +132,81 @@ async fn half_a_deployment_loads_at_most_twice_as_much() {
 
 async fn half_a_deployment_of_an_undeclared_change_loads_at_most_twice_as_much() {
     let steady = loads::<First, First>(0, Jitter::none()).await;
-    let half = loads::<First, Undeclared>(6, Jitter::none()).await;
-    assert!(half <= 2 * steady, "{half} loads instead of {steady}");
+    for others in [1, 6, 11] {
+        let mixed = loads::<First, Undeclared>(others, Jitter::none()).await;
+        assert!(mixed <= 2 * steady, "{mixed} loads instead of {steady}, {others} of 12 are other");
+    }
 }
 
 async fn stored(memory: &Memory, key: &str) -> Vec<u8> {
     memory.get(key.as_bytes()).await.unwrap().map_or(Vec::new(), |found| found.bytes.to_vec())
 }
 
+/// The keys of the slots in which odd and even versions are at home.
+const ODD: &str = "tiered:k%beside";
+const EVEN: &str = "tiered:k";
+
 async fn a_version_never_replaces_a_newer_ones_entry() {
     let (rig, source) = (rig(), Source::default());
     let old = node(&rig.l2, &rig.clock, |builder| builder);
-    read::<Second>(&rig.cache, "k", &source).await;
-    let newer = stored(&rig.memory, "tiered:k").await;
-    for strategy in [CacheStrategy::Refresh, CacheStrategy::Bypass] {
+    read::<Third>(&rig.cache, "k", &source).await;
+    let newer = stored(&rig.memory, ODD).await;
+    for strategy in [CacheStrategy::Refresh, CacheStrategy::Fresh] {
         let request = old.key("k").schema(1).strategy(strategy).skip_l1();
-        request.get_or_load(|| async { source.load().await.map(First::of) }).await.unwrap();
-        assert_eq!(stored(&rig.memory, "tiered:k").await, newer, "{strategy:?}");
+        let read =
+            request.get_or_load_opt(|| async { source.load().await.map(|n| Some(First::of(n))) });
+        read.await.unwrap();
+        assert_eq!(stored(&rig.memory, ODD).await, newer, "{strategy:?}");
     }
     // And it shares what it loaded with those of its own version.
     let third = node(&rig.l2, &rig.clock, |builder| builder);
     assert_eq!(outcome::<First>(&third, "k").await, Outcome::HitL2);
-    assert_eq!(outcome::<Second>(&third, "k").await, Outcome::HitL2);
+    assert_eq!(outcome::<Third>(&third, "k").await, Outcome::HitL2);
+    // The newer one does replace the older.
+    let _ = rig.cache.invalidate("k").await.unwrap();
+    read::<First>(&third, "k", &source).await;
+    let older = stored(&rig.memory, ODD).await;
+    read::<Third>(&third, "k", &source).await;
+    assert_ne!(stored(&rig.memory, ODD).await, older);
+    assert_eq!(stored(&rig.memory, EVEN).await, b"", "it did not need the other slot");
+}
+
+async fn versions_in_a_row_never_meet() {
+    let (rig, source) = (rig(), Source::default());
+    read::<First>(&rig.cache, "k", &source).await;
+    read::<Second>(&rig.cache, "k", &source).await;
+    let (first, second) = (stored(&rig.memory, ODD).await, stored(&rig.memory, EVEN).await);
+    for _ in 0..5 {
+        rig.clock.advance(11 * SECOND);
+        read::<First>(&rig.cache, "k", &source).await;
+        read::<Second>(&rig.cache, "k", &source).await;
+        assert_eq!(stored(&rig.memory, ODD).await, first);
+        assert_eq!(stored(&rig.memory, EVEN).await, second);
+    }
+    assert_eq!((source.asked(), rig.cache.stats().decode_failures), (2, 0));
+}
+
+async fn a_bypass_leaves_the_other_version_nothing_old() {
+    for none in [false, true] {
+        let (rig, source, _) = both_versions().await;
+        source.put(1);
+        let load = || async { source.load().await.map(|n| (!none).then(|| First::of(n))) };
+        let request = rig.cache.key("k").schema(1).strategy(CacheStrategy::Bypass);
+        assert_eq!(request.get_or_load_opt(load).await.unwrap().is_none(), none);
+        let fresh = node(&rig.l2, &rig.clock, |builder| builder);
+        assert_eq!(outcome::<Second>(&fresh, "k").await, Outcome::Miss);
+        let own = if none { Outcome::Negative } else { Outcome::HitL2 };
+        assert_eq!(outcome::<First>(&fresh, "k").await, own);
+    }
 }
 
 async fn a_value_of_another_shape_is_left_alone_and_worked_beside() {
     let (rig, source) = (rig(), Source::default());
     read::<First>(&rig.cache, "k", &source).await;
-    let first = stored(&rig.memory, "tiered:k").await;
+    let first = stored(&rig.memory, ODD).await;
     let other = node(&rig.l2, &rig.clock, |builder| builder);
     read::<Undeclared>(&other, "k", &source).await;
-    assert_eq!(stored(&rig.memory, "tiered:k").await, first);
+    assert_eq!(stored(&rig.memory, ODD).await, first);
     let third = node(&rig.l2, &rig.clock, |builder| builder);
     assert_eq!(outcome::<First>(&third, "k").await, Outcome::HitL2);
     assert_eq!(outcome::<Undeclared>(&third, "k").await, Outcome::HitL2);
@@ -198,27 +256,53 @@ async fn a_set_drops_what_the_other_version_has() {
     assert_eq!(fresh.key("k").schema(2).get::<Second>().await.unwrap().unwrap().total, 5);
 }
 
-async fn a_set_beside_a_newer_version_leaves_it_nothing_old() {
+async fn a_set_of_either_version_leaves_the_other_nothing_old() {
     let (rig, ..) = both_versions().await;
-    // This one has met the newer version, and leaves it the main slot.
     let _ = rig.cache.key("k").schema(1).set(First::of(5)).await.unwrap();
     let fresh = node(&rig.l2, &rig.clock, |builder| builder);
     assert_eq!(outcome::<Second>(&fresh, "k").await, Outcome::Miss);
-    let own = node(&rig.l2, &rig.clock, |builder| builder);
-    assert_eq!(
-        rig.cache.key("k").schema(1).skip_l1().get::<First>().await.unwrap().unwrap().count,
-        5
-    );
-    drop(own);
+    assert_eq!(fresh.key("k").schema(1).get::<First>().await.unwrap().unwrap().count, 5);
+    let _ = rig.cache.key("k").schema(2).set(Second::of(6)).await.unwrap();
+    let fresh = node(&rig.l2, &rig.clock, |builder| builder);
+    assert_eq!(outcome::<First>(&fresh, "k").await, Outcome::Miss);
+    assert_eq!(fresh.key("k").schema(2).get::<Second>().await.unwrap().unwrap().total, 6);
 }
 
-async fn after_a_rollback_the_older_version_has_the_key_again() {
-    let (rig, source, _) = both_versions().await;
+async fn a_second_slot_that_cannot_be_reached_makes_a_write_pending() {
+    for set in [false, true] {
+        let (rig, source, _) = both_versions().await;
+        rig.l2.switch(State::FailingBeside);
+        let ack = if set {
+            rig.cache.key("k").schema(2).set(Second::of(5)).await
+        } else {
+            rig.cache.invalidate("k").await
+        };
+        assert_eq!(ack.unwrap(), Ack::Pending, "the first version's entry is still there");
+        rig.l2.switch(State::Up);
+        source.put(7);
+        assert_eq!(read::<First>(&rig.cache, "k", &source).await, 7, "replayed before it is read");
+    }
+}
+
+async fn after_a_rollback_the_older_version_still_has_its_entries() {
+    let (rig, ..) = both_versions().await;
+    let back = node(&rig.l2, &rig.clock, |builder| builder);
+    assert_eq!(outcome::<First>(&back, "k").await, Outcome::HitL2);
+    // But none that is older than a write of the newer version.
+    let _ = rig.cache.key("k").schema(2).set(Second::of(5)).await.unwrap();
+    let back = node(&rig.l2, &rig.clock, |builder| builder);
+    assert_eq!(outcome::<First>(&back, "k").await, Outcome::Miss);
+}
+
+async fn a_rollback_over_two_versions_does_not_stick() {
+    let (rig, source) = (rig(), Source::default());
+    read::<Third>(&rig.cache, "k", &source).await;
+    read::<First>(&rig.cache, "k", &source).await;
+    assert_ne!(stored(&rig.memory, EVEN).await, b"", "its home is taken");
     rig.clock.advance(7200 * SECOND);
     read::<First>(&rig.cache, "k", &source).await;
-    let fresh = node(&rig.l2, &rig.clock, |builder| builder);
-    assert_eq!(outcome::<First>(&fresh, "k").await, Outcome::HitL2);
-    assert!(!stored(&rig.memory, "tiered:k").await.is_empty());
+    assert_ne!(stored(&rig.memory, ODD).await, b"", "it is at home again");
+    assert_eq!(stored(&rig.memory, EVEN).await, b"");
 }
 
 async fn of_three_versions_none_fails() {
@@ -277,6 +361,7 @@ impl CacheEntity for User {
         let UserV1 { id, name } = old.read()?;
         assert_ne!(name, "Panic Now");
         let (first, last) = name.split_once(' ')?;
+        let id = if first == "Somebody" { id + 1 } else { id };
         Some(Self { id, first: first.into(), last: last.into() })
     }
 }
@@ -289,7 +374,7 @@ impl DataRepository<UserV1> for Users {
     type Error = DbDown;
     async fn fetch_by_id(&self, id: &u64) -> Result<Option<UserV1>, DbDown> {
         let _ = self.0.load().await;
-        let name = ["Ada Lovelace", "Plato", "Panic Now"].get(*id as usize);
+        let name = ["Ada Lovelace", "Plato", "Panic Now", "Somebody Else"].get(*id as usize);
         Ok(name.map(|name| UserV1 { id: *id, name: (*name).to_owned() }))
     }
 }
@@ -354,9 +439,9 @@ async fn an_upgrade_keeps_the_entrys_age() {
     assert_eq!(user::<User>(&late, 0, &users).await.1, Outcome::Load);
 }
 
-async fn an_upgrade_that_declines_or_panics_loads() {
+async fn an_upgrade_that_declines_panics_or_mistakes_the_key_loads() {
     let (rig, users) = (rig(), Users::default());
-    for id in [1, 2] {
+    for id in [1, 2, 3] {
         user::<UserV1>(&rig.cache, id, &users).await;
         let new = node(&rig.l2, &rig.clock, |builder| builder);
         let (found, outcome) = user::<User>(&new, id, &users).await;
@@ -368,22 +453,97 @@ async fn an_upgrade_that_declines_or_panics_loads() {
 }
 
 async fn an_upgrade_that_was_overtaken_is_not_stored() {
-    let (rig, users) = (rig(), Users::default());
-    user::<UserV1>(&rig.cache, 0, &users).await;
-    let new = node(&rig.l2, &rig.clock, |builder| builder);
-    rig.l2.switch(crate::support::State::Gated);
-    let before = rig.l2.operations();
-    let read = user::<User>(&new, 0, &users);
-    let invalidate = async {
-        crate::support::eventually("it has read", || rig.l2.operations() == before + 1).await;
-        rig.l2.switch(crate::support::State::Up);
-        assert_eq!(rig.cache.invalidate("user:0").await.unwrap(), Ack::Done);
-        rig.l2.admit(1);
-    };
-    let ((found, _), ()) = tokio::join!(read, invalidate);
-    assert_eq!(found.unwrap().first, "Ada", "it began before the invalidation");
-    let third = node(&rig.l2, &rig.clock, |builder| builder);
-    assert_eq!(outcome_of_user(&third).await, Outcome::Miss);
+    // The invalidation comes after, or before, the lease was taken that the upgrade is stored with.
+    for state in [State::Gated, State::Held] {
+        let (rig, users) = (rig(), Users::default());
+        user::<UserV1>(&rig.cache, 0, &users).await;
+        let new = node(&rig.l2, &rig.clock, |builder| builder);
+        rig.l2.switch(state);
+        let before = rig.l2.operations();
+        let read = user::<User>(&new, 0, &users);
+        let invalidate = async {
+            rig.l2.admit(1);
+            eventually("it takes a lease", || rig.l2.operations() == before + 2).await;
+            rig.l2.switch(State::Up);
+            assert_eq!(rig.cache.invalidate("user:0").await.unwrap(), Ack::Done);
+            rig.l2.admit(1);
+        };
+        let ((found, _), ()) = tokio::join!(read, invalidate);
+        assert_eq!(found.unwrap().first, "Ada", "it began before the invalidation");
+        let third = node(&rig.l2, &rig.clock, |builder| builder);
+        assert_eq!(outcome_of_user(&third).await, Outcome::Miss, "{state:?}");
+    }
+}
+
+async fn an_upgrade_from_two_versions_ago_replaces_it() {
+    let (rig, source) = (rig(), Source::default());
+    // The first version of a number, under the key of the third.
+    let _ = rig.cache.key("number:1").schema(1).set(First::of(5)).await.unwrap();
+    let users = Numbers(source.clone());
+    for _ in 0..2 {
+        let node = node(&rig.l2, &rig.clock, |builder| builder).repository(Arc::new(users.clone()));
+        let answer = node.read::<Number>(&1, CacheStrategy::Refresh).await.unwrap();
+        assert_eq!((answer.value.as_deref(), answer.outcome), (Some(&Number(5)), Outcome::HitL2));
+        assert_eq!(source.asked(), 0);
+        assert_eq!(stored(&rig.memory, "tiered:number:1").await, b"");
+    }
+    let own = node(&rig.l2, &rig.clock, |builder| builder);
+    let own = own.key("number:1").schema(3).get::<Number>().await.unwrap();
+    assert_eq!(own.as_deref(), Some(&Number(5)), "stored in its own form");
+}
+
+/// The third version of a number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Number(usize);
+
+impl CacheEntity for Number {
+    type Key = u64;
+    const SCHEMA_VERSION: u32 = 3;
+    fn cache_key(&self) -> u64 {
+        1
+    }
+    fn cache_prefix() -> &'static str {
+        "number"
+    }
+    fn upgrade<D: OldValue>(_: u32, old: D) -> Option<Self> {
+        old.read::<First>().map(|old| Self(old.number()))
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Numbers(Source);
+
+impl DataRepository<Number> for Numbers {
+    type Error = std::io::Error;
+    async fn fetch_by_id(&self, _: &u64) -> Result<Option<Number>, std::io::Error> {
+        self.0.load().await.map(|n| Some(Number(n)))
+    }
+}
+
+async fn a_first_version_does_not_look_for_older_ones() {
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    struct Plain;
+    impl CacheEntity for Plain {
+        type Key = u64;
+        fn cache_key(&self) -> u64 {
+            1
+        }
+        fn cache_prefix() -> &'static str {
+            "plain"
+        }
+    }
+    struct None;
+    impl DataRepository<Plain> for None {
+        type Error = DbDown;
+        async fn fetch_by_id(&self, _: &u64) -> Result<Option<Plain>, DbDown> {
+            Ok(Option::None)
+        }
+    }
+    let rig = rig();
+    rig.l2.switch(State::FailingBeside);
+    let cache = rig.cache.repository(Arc::new(None));
+    let answer = cache.read::<Plain>(&1, CacheStrategy::Fresh).await;
+    assert_eq!(answer.unwrap().outcome, Outcome::Miss, "it would have failed beside");
 }
 
 async fn outcome_of_user(cache: &Tiered) -> Outcome {

@@ -108,16 +108,16 @@ async fn an_older_schema_version_is_replaced_and_a_newer_one_left_alone() {
     let (old, new) = (&rig.cache, node(&rig.l2, &rig.clock, |builder| builder));
     let load = |value: u32| move || async move { Ok::<_, DbDown>(value) };
     old.key("k").schema(1).get_or_load(load(1)).await.unwrap();
-    new.key("k").schema(2).get_or_load(load(2)).await.unwrap();
+    new.key("k").schema(3).get_or_load(load(2)).await.unwrap();
     rig.clock.advance(11 * SECOND);
-    // The old version meets the new one's entry: it loads, keeps it for itself, and stores nothing.
+    // The old version meets the new one's entry: it loads, and leaves that entry alone.
     let value = old.key("k").schema(1).get_or_load(load(10)).await.unwrap();
     assert_eq!(*value, 10);
     let reader = node(&rig.l2, &rig.clock, |builder| builder);
-    assert_eq!(reader.key("k").schema(2).get::<u32>().await.unwrap().as_deref(), Some(&2));
+    assert_eq!(reader.key("k").schema(3).get::<u32>().await.unwrap().as_deref(), Some(&2));
     assert_eq!(old.key("k").schema(1).lookup::<u32>().await.unwrap().outcome, Outcome::HitL1);
     // In one process, too: L1 tells the versions apart.
-    assert_eq!(old.key("k").schema(3).lookup::<u32>().await.unwrap().value, None);
+    assert_eq!(old.key("k").schema(5).lookup::<u32>().await.unwrap().value, None);
 }
 
 async fn damage_of_any_bit_is_a_counted_miss() {

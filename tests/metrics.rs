@@ -91,9 +91,9 @@ async fn refused_entries_are_counted_by_reason() {
     let _recorder = metrics::set_default_local_recorder(&recorder);
     let _ = cache.set("shape", 1_u32).await.unwrap();
     cache.get::<String>("shape").await.unwrap();
-    let _ = cache.key("schema").schema(2).set(1_u32).await.unwrap();
+    let _ = cache.key("schema").schema(3).set(1_u32).await.unwrap();
     cache.key("schema").schema(1).get::<u32>().await.unwrap();
-    cache.key("schema").schema(3).get::<u32>().await.unwrap();
+    cache.key("schema").schema(5).get::<u32>().await.unwrap();
     let garbage = bytes::Bytes::from_static(&[7; 100]);
     memory.set(b"tiered:garbage", garbage, std::time::Duration::from_secs(9)).await.unwrap();
     cache.get::<u32>("garbage").await.unwrap();

@@ -17,6 +17,8 @@ use tokio::sync::Semaphore;
 pub enum State {
     Up,
     Failing,
+    /// Only what is done to a key's second slot fails.
+    FailingBeside,
     Hanging,
     /// Each operation takes effect, and then waits for `admit`.
     Gated,
@@ -69,7 +71,8 @@ impl Switchable {
         }
         match state {
             State::Held | State::Gated if beside => Ok(operation.await),
-            State::Up => Ok(operation.await),
+            State::FailingBeside if beside => Err(TierError::Unreachable("switched off".into())),
+            State::Up | State::FailingBeside => Ok(operation.await),
             State::Failing => Err(TierError::Unreachable("switched off".into())),
             State::Hanging => std::future::pending().await,
             State::Held => {
