@@ -83,6 +83,14 @@ fn what_takes_no_bytes_is_not_encoded_without_end() {
     assert_eq!(decode(&MessagePack, &bytes), Ok(nothing));
 }
 
+/// An element of 24 bytes in one byte: 80 MiB in all, where 65 MiB are granted however it is written.
+#[test]
+fn a_very_long_list_has_the_room_that_its_bytes_earn() {
+    let names = vec![String::new(); 3_500_000];
+    let bytes = encode(&Postcard, &names).unwrap();
+    assert!(decode::<Vec<String>>(&Postcard, &bytes).is_ok_and(|read| read == names));
+}
+
 #[test]
 fn an_honest_list_of_nothing_comes_back() {
     for len in [0, 1, 1000, 10_000] {
