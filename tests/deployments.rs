@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tiered::{
     Ack, CacheEntity, CacheFeed, CacheStrategy, DataRepository, Jitter, OldValue, Outcome,
@@ -31,6 +32,7 @@ scenarios! {
     an_upgrade_keeps_the_entrys_age,
     an_upgrade_that_declines_panics_or_mistakes_the_key_loads,
     an_upgrade_that_was_overtaken_is_not_stored,
+    an_upgrade_that_something_newer_came_before_is_not_stored,
     an_upgrade_from_two_versions_ago_replaces_it,
     a_first_version_does_not_look_for_older_ones,
     an_absence_is_not_upgraded,
@@ -472,6 +474,44 @@ async fn an_upgrade_that_was_overtaken_is_not_stored() {
         assert_eq!(found.unwrap().first, "Ada", "it began before the invalidation");
         let third = node(&rig.l2, &rig.clock, |builder| builder);
         assert_eq!(outcome_of_user(&third).await, Outcome::Miss, "{state:?}");
+    }
+}
+
+/// What a process of that version has stored under `user:0`.
+async fn entry<T: CacheEntity>(value: T) -> Bytes
+where
+    T: Serialize + for<'de> Deserialize<'de>,
+{
+    let rig = rig();
+    let request = rig.cache.key("user:0").schema(T::SCHEMA_VERSION);
+    assert_eq!(request.set(value).await.unwrap(), Ack::Done);
+    let slot = if T::SCHEMA_VERSION == 2 { "tiered:user:0" } else { "tiered:user:0%beside" };
+    rig.memory.get(slot.as_bytes()).await.unwrap().unwrap().bytes
+}
+
+async fn an_upgrade_that_something_newer_came_before_is_not_stored() {
+    let older = entry(UserV1 { id: 0, name: "Grace Hopper".into() }).await;
+    let own = entry(User { id: 0, first: "Grace".into(), last: "Hopper".into() }).await;
+    let came: [(&[u8], Bytes); 2] = [(b"tiered:user:0%beside", older), (b"tiered:user:0", own)];
+    for (slot, bytes) in came {
+        let (rig, users) = (rig(), Users::default());
+        user::<UserV1>(&rig.cache, 0, &users).await;
+        let new = node(&rig.l2, &rig.clock, |builder| builder);
+        rig.l2.switch(State::Held);
+        let before = rig.l2.operations();
+        let read = user::<User>(&new, 0, &users);
+        let comes = async {
+            rig.l2.admit(1);
+            eventually("it takes a lease", || rig.l2.operations() == before + 2).await;
+            rig.l2.switch(State::Up);
+            rig.memory.set(slot, bytes, 60 * SECOND).await.unwrap();
+            rig.l2.admit(1);
+        };
+        let ((found, _), ()) = tokio::join!(read, comes);
+        assert_eq!(found.unwrap().first, "Ada", "it began before");
+        let third = node(&rig.l2, &rig.clock, |builder| builder);
+        let (found, outcome) = user::<User>(&third, 0, &users).await;
+        assert_eq!((found.unwrap().first.as_str(), outcome), ("Grace", Outcome::HitL2));
     }
 }
 
