@@ -33,6 +33,7 @@ scenarios! {
     an_upgrade_that_declines_panics_or_mistakes_the_key_loads,
     an_upgrade_that_was_overtaken_is_not_stored,
     an_upgrade_that_something_newer_came_before_is_not_stored,
+    what_was_left_in_the_other_slot_is_no_last_word,
     an_upgrade_from_two_versions_ago_replaces_it,
     a_first_version_does_not_look_for_older_ones,
     an_absence_is_not_upgraded,
@@ -513,6 +514,15 @@ async fn an_upgrade_that_something_newer_came_before_is_not_stored() {
         let (found, outcome) = user::<User>(&third, 0, &users).await;
         assert_eq!((found.unwrap().first.as_str(), outcome), ("Grace", Outcome::HitL2));
     }
+}
+
+async fn what_was_left_in_the_other_slot_is_no_last_word() {
+    // Of this version, from when its home was taken; since then, home has been emptied.
+    let own = entry(User { id: 0, first: "Grace".into(), last: "Hopper".into() }).await;
+    let (rig, users) = (rig(), Users::default());
+    rig.memory.set(b"tiered:user:0%beside", own, 60 * SECOND).await.unwrap();
+    let (found, outcome) = user::<User>(&rig.cache, 0, &users).await;
+    assert_eq!((found.unwrap().first.as_str(), outcome), ("loaded", Outcome::Load));
 }
 
 async fn an_upgrade_from_two_versions_ago_replaces_it() {
