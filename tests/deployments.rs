@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tiered::{
     Ack, CacheEntity, CacheFeed, CacheStrategy, DataRepository, Jitter, OldValue, Outcome,
     Postcard, Tiered,
-    tiers::{Memory, RemoteTier},
+    tiers::{Claim, Lease, LeaseToken, Memory, RemoteTier},
 };
 
 use crate::support::{DbDown, Rig, SECOND, Source, State, eventually, node, rig};
@@ -20,6 +20,7 @@ scenarios! {
     versions_in_a_row_never_meet,
     a_bypass_leaves_the_other_version_nothing_old,
     a_value_of_another_shape_is_left_alone_and_worked_beside,
+    a_home_that_is_taken_meanwhile_is_left_without_a_lease,
     an_invalidation_drops_what_both_versions_have,
     an_invalidation_overtakes_a_load_beside,
     a_set_drops_what_the_other_version_has,
@@ -214,6 +215,30 @@ async fn a_value_of_another_shape_is_left_alone_and_worked_beside() {
     assert_eq!(outcome::<First>(&third, "k").await, Outcome::HitL2);
     assert_eq!(outcome::<Undeclared>(&third, "k").await, Outcome::HitL2);
     assert_eq!(source.asked(), 2);
+}
+
+async fn a_home_that_is_taken_meanwhile_is_left_without_a_lease() {
+    let (rig, source) = (rig(), Source::default());
+    read::<Third>(&rig.cache, "k", &source).await;
+    let newer = rig.memory.get(ODD.as_bytes()).await.unwrap().unwrap().bytes;
+    assert_eq!(rig.cache.invalidate("k").await.unwrap(), Ack::Done);
+    let old = node(&rig.l2, &rig.clock, |builder| builder);
+    rig.l2.switch(State::HeldBeside);
+    let before = rig.l2.operations();
+    let load = read::<First>(&old, "k", &source);
+    let taken = async {
+        rig.l2.admit(1);
+        eventually("it asks for a lease", || rig.l2.operations() == before + 2).await;
+        rig.l2.switch(State::Up);
+        rig.memory.set(ODD.as_bytes(), newer.clone(), 60 * SECOND).await.unwrap();
+        rig.l2.admit(1);
+    };
+    tokio::join!(load, taken);
+    assert_eq!(stored(&rig.memory, ODD).await, newer);
+    assert_ne!(stored(&rig.memory, EVEN).await, b"", "it went on in the other slot");
+    let token = LeaseToken::random();
+    let lease = rig.memory.lease(ODD.as_bytes(), token, SECOND, Claim::IfFree).await.unwrap();
+    assert!(matches!(lease, Lease::Granted(_)), "it left its lease behind");
 }
 
 /// A key that two versions have loaded, and a third cache that has none of it in L1.

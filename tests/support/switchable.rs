@@ -24,6 +24,8 @@ pub enum State {
     Gated,
     /// Each operation waits for `admit`, and then takes effect.
     Held,
+    /// Only what is done to a key's second slot waits, and is counted.
+    HeldBeside,
 }
 
 #[derive(Clone, Debug)]
@@ -58,7 +60,7 @@ impl Switchable {
     }
 
     /// Operations on a key's second slot follow those on its main one: they are neither counted nor
-    /// held up.
+    /// held up, unless the state says so.
     async fn pass<R>(
         &self,
         key: &[u8],
@@ -66,16 +68,17 @@ impl Switchable {
     ) -> Result<R, TierError> {
         let state = *self.state.lock().unwrap();
         let beside = key.ends_with(b"%beside");
-        if !beside {
+        if beside == (state == State::HeldBeside) {
             self.operations.fetch_add(1, Ordering::SeqCst);
         }
         match state {
             State::Held | State::Gated if beside => Ok(operation.await),
             State::FailingBeside if beside => Err(TierError::Unreachable("switched off".into())),
+            State::HeldBeside if !beside => Ok(operation.await),
             State::Up | State::FailingBeside => Ok(operation.await),
             State::Failing => Err(TierError::Unreachable("switched off".into())),
             State::Hanging => std::future::pending().await,
-            State::Held => {
+            State::Held | State::HeldBeside => {
                 self.gate.acquire().await.unwrap().forget();
                 Ok(operation.await)
             }
