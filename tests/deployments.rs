@@ -202,6 +202,15 @@ async fn a_bypass_leaves_the_other_version_nothing_old() {
         let own = if none { Outcome::Negative } else { Outcome::HitL2 };
         assert_eq!(outcome::<First>(&fresh, "k").await, own);
     }
+    // Nor another shape of its own version, whose home it is too.
+    let (rig, source) = (rig(), Source::default());
+    read::<First>(&rig.cache, "k", &source).await;
+    let load = || async { source.load().await.map(Undeclared::of) };
+    let request = rig.cache.key("k").schema(1).strategy(CacheStrategy::Bypass);
+    request.get_or_load(load).await.unwrap();
+    let fresh = node(&rig.l2, &rig.clock, |builder| builder);
+    assert_eq!(outcome::<First>(&fresh, "k").await, Outcome::Miss);
+    assert_eq!(outcome::<Undeclared>(&fresh, "k").await, Outcome::HitL2);
 }
 
 async fn a_value_of_another_shape_is_left_alone_and_worked_beside() {
