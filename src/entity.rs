@@ -33,8 +33,11 @@ pub trait CacheEntity: Clone + Send + Sync + 'static {
 
     /// This entity, made from an entry of an older schema version, so that it need not be loaded.
     /// It keeps the entry's age. `None`, as unless implemented, loads it; so does an entity of another
-    /// key. `old.read::<UserV1>()` gives the former value if the entry holds one. Looking for one costs
-    /// a version above 0 another read of L2 before it loads.
+    /// key. `old.read::<UserV1>()` gives the former value if the entry holds one.
+    ///
+    /// It is called at each read of L2 for as long as the older entry lives: what it makes is kept in L1
+    /// alone. Looking for an older entry costs a schema version above 0 another read of L2 before it
+    /// loads, whether it implements this or not.
     fn upgrade<D: OldValue>(version: u32, old: D) -> Option<Self> {
         let _ = (version, old);
         None

@@ -46,15 +46,12 @@ impl<T: Send + Sync + 'static> Entry<T> {
         Self { value, fresh_for: jitter.apply(kept), stale_for, weight, now }
     }
 
-    /// A value that was made from an older version's entry, whose lifetimes it keeps.
-    pub(crate) fn upgraded(stack: &Stack, value: Arc<T>, older: &Meta) -> Self {
-        Self {
-            value: Some(value),
-            fresh_for: Duration::from_millis(older.fresh_ms),
-            stale_for: Duration::from_millis(older.stale_ms),
-            weight: None,
-            now: stack.clock.now(),
-        }
+    /// The same, to be gone at a moment at the latest.
+    pub(crate) fn capped(&self, moment: Instant) -> Self {
+        let left = moment.saturating_duration_since(self.now);
+        let fresh_for = self.fresh_for.min(left);
+        let stale_for = self.stale_for.min(left - fresh_for);
+        Self { value: self.value.clone(), fresh_for, stale_for, ..*self }
     }
 
     /// How long L2 keeps it.

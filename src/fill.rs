@@ -42,7 +42,7 @@ where
     let ticket = walk.stack.capture(&walk.key);
     let mut session = Session::open(walk, waited);
     let walked = match find::<T, C>(walk, &ticket, &mut session).await {
-        Look::Found(landed) | Look::Upgraded(landed, _) => Ok(landed),
+        Look::Found(landed) => Ok(landed),
         Look::Stale(_) | Look::Absent => match session.and_then(Session::into_failure) {
             Some(error) => Err(Error::Backend(error)),
             None => Ok(walk.miss()),
@@ -75,13 +75,6 @@ where
                 leader.land(Ok(landed.clone()));
                 return Ok(landed);
             }
-            Look::Upgraded(landed, older) => {
-                leader.land(Ok(landed.clone()));
-                if let Some(session) = &mut session {
-                    session.keep_upgraded::<T, C>(walk, &ticket, landed.clone(), &older).await;
-                }
-                return Ok(landed);
-            }
             Look::Stale(landed) if filling.behind => {
                 let course = leader.course();
                 leader.land(Ok(landed.clone()));
@@ -108,12 +101,12 @@ where
         Some(session) => session.lease::<T, C>(walk, &ticket, claim, filling.read).await,
         None => Leased::Nothing,
     };
-    let token = match leased {
+    let lease = match leased {
         Leased::Found(landed) => {
             leader.land(Ok(landed.clone()));
             return Ok(landed);
         }
-        Leased::Token(slot, token) => Some((slot, token)),
+        Leased::Granted(lease) => Some(lease),
         Leased::Nothing => None,
     };
 
@@ -131,8 +124,8 @@ where
                 .filter(|landed| now < landed.usable_until)
                 .ok_or(error);
             leader.land(walked.clone());
-            if let (Some(session), Some((slot, token))) = (&mut session, token) {
-                session.release(slot, token).await;
+            if let (Some(session), Some(lease)) = (&mut session, lease) {
+                session.release(&lease).await;
             }
             walked
         }
@@ -140,14 +133,19 @@ where
             let entry = Entry::new(stack, &walk.options, context.told(), value.map(Arc::new));
             let l1 = stack.l1(walk.options.skip_l1);
             let weighed = l1.is_some() && stack.is_l1_weighted() && entry.needs_weighing();
+            let stored = match session.as_ref().and_then(Session::lives_until) {
+                Some(moment) => &entry.capped(moment),
+                None => &entry,
+            };
             let packed = match &session {
-                Some(session) if weighed || token.is_some() => pack(walk, &entry, session.wire()),
+                Some(session) if weighed || lease.is_some() => pack(walk, stored, session.wire()),
                 // Past L2, and only for its weight.
                 None if weighed && stack.l2.is_some() => {
                     pack(walk, &entry, &walk.key.wire(&stack.namespace))
                 }
                 _ => None,
             };
+            let life = stored.life();
             if l1.is_some() {
                 let keep = entry.local(stack, &walk.options, begun, packed.as_ref());
                 if walk.plan.join {
@@ -159,8 +157,8 @@ where
             }
             let landed = entry.landed();
             leader.land(Ok(landed.clone()));
-            if let (Some(session), Some(token)) = (&mut session, token) {
-                session.store(walk, token, &ticket, packed, entry.life()).await;
+            if let (Some(session), Some(lease)) = (&mut session, lease) {
+                session.store(walk, &lease, &ticket, packed, life).await;
             }
             Ok(landed)
         }

@@ -85,6 +85,11 @@ impl L2 {
         Budget(if is_down { self.budget.saturating_sub(waited) } else { self.budget })
     }
 
+    /// How long a lease is granted for.
+    pub(crate) fn lease_for(&self) -> Duration {
+        self.lease_for
+    }
+
     /// How long the end of a cache waits for what is under way.
     pub(crate) fn grace(&self) -> Duration {
         self.budget

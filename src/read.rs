@@ -8,7 +8,7 @@ use std::{
 };
 
 use tiered_codecs::{
-    CodecFor,
+    CodecFor, Unpacked,
     envelope::{self, Meta, Opened, Refusal},
 };
 use tiered_tiers::{Found, LocalEntry, LocalMeta, TierError, Value};
@@ -41,16 +41,22 @@ pub(crate) enum Local {
 /// What L2 has to say.
 #[derive(Debug)]
 pub(crate) enum Remote {
-    /// An answer that may be served as it is; a negative one too.
-    Fresh(Landed, Keep),
-    /// A value that may be served while a refresh runs, or when the load fails.
-    Stale(Landed, Keep),
-    /// An older version's value, made into one of this version; fresh.
-    Upgraded(Landed, Keep, Meta),
-    /// Another version's entry.
-    Other(Version),
+    Found(Dated),
+    /// Another version's entry, which lives so much longer.
+    Other(Version, Duration),
     /// Nothing of use; a load may fill it.
     Absent,
+}
+
+/// An answer out of L2 that may be served, at once or when the load fails.
+#[derive(Debug)]
+pub(crate) struct Dated {
+    pub(crate) landed: Landed,
+    pub(crate) keep: Keep,
+    /// It may be served as it is.
+    pub(crate) is_fresh: bool,
+    /// It was made out of an older version's entry.
+    pub(crate) is_upgraded: bool,
 }
 
 /// An L2 entry as L1 keeps it, with its weight.
@@ -139,66 +145,106 @@ where
         stack.refused(key, reason);
         Remote::Absent
     };
+    let remaining = found.remaining.unwrap_or_default();
     let unpacked = match codec.unpack(&found.bytes, wire, stack.max_entry_bytes) {
         Ok(unpacked) => unpacked,
         Err(Refusal::Sealed) if is_sealed_by_a_newer(walk, wire, found) => {
             stack.meter.decode_failure(Refusal::Sealed.label());
-            return Remote::Other(Version::Newer);
+            return Remote::Other(Version::Newer, remaining);
         }
         Err(refusal) => return refuse(refusal.label()),
     };
     let header = &unpacked.header;
     let shape = codec.shape();
     stack.tell_of_untraced::<T>(shape);
-    let accepted = header.accept(schema, shape);
-    let is_older = accepted == Err(Refusal::OlderSchema);
-    // A type's own Deserialize, or its upgrade, may panic; that is no more than an entry that
-    // cannot be read.
-    let upgrade = walk.upgrade.filter(|_| is_older && !header.negative);
-    let upgraded: Value = upgrade.and_then(|upgrade| {
-        catch_unwind(AssertUnwindSafe(|| upgrade(codec, key, &unpacked))).unwrap_or_default()
-    });
-    if let (Err(refusal), None) = (accepted, &upgraded) {
-        let version = match refusal {
-            Refusal::OlderSchema => Version::Older,
-            Refusal::NewerSchema => Version::Newer,
-            _ => Version::Unlike,
-        };
-        if version == Version::Unlike {
-            // Worth a word: a type was changed, and its schema version was not raised.
-            refuse(refusal.label());
-        } else {
-            stack.meter.decode_failure(refusal.label());
-        }
-        return Remote::Other(version);
-    }
-    let Some(remaining) = found.remaining else { return refuse("undated") };
-    let ages = freshness::ages(&header.meta, remaining);
-    if ages.usable.is_zero() {
-        return Remote::Absent;
-    }
-    let was_upgraded = upgraded.is_some();
-    let value: Value = if header.negative {
-        None
-    } else if upgraded.is_some() {
-        upgraded
-    } else {
-        match catch_unwind(AssertUnwindSafe(|| codec.decode(&unpacked))) {
-            Ok(Ok(value)) => Some(Arc::new(value) as _),
+    let (value, is_upgraded): (Value, bool) = match header.accept(schema, shape) {
+        Ok(()) if header.negative => (None, false),
+        Ok(()) => match catch_unwind(AssertUnwindSafe(|| codec.decode(&unpacked))) {
+            Ok(Ok(value)) => (Some(Arc::new(value) as _), false),
             Ok(Err(error)) => return refuse(error.label()),
+            // A type's own Deserialize may panic; that is no more than an entry that cannot be read.
             Err(_) => return refuse("panic"),
-        }
+        },
+        Err(refusal) => match upgraded(walk, &unpacked, refusal) {
+            Some(value) => (Some(value), true),
+            None => {
+                let version = match refusal {
+                    Refusal::OlderSchema => Version::Older,
+                    Refusal::NewerSchema => Version::Newer,
+                    _ => Version::Unlike,
+                };
+                if version == Version::Unlike {
+                    // Worth a word: a type was changed, and its schema version was not raised.
+                    refuse(refusal.label());
+                } else {
+                    stack.meter.decode_failure(refusal.label());
+                }
+                return Remote::Other(version, remaining);
+            }
+        },
     };
-    let negative = value.is_none();
+    if found.remaining.is_none() {
+        return refuse("undated");
+    }
+    match dated::<T, C>(walk, asked, found, &header.meta, value, is_upgraded) {
+        Some(dated) => Remote::Found(dated),
+        None => Remote::Absent,
+    }
+}
+
+/// What can be made of what is in the other slot, if it is an older version's. Whatever else is there
+/// is no concern of this version.
+pub(crate) fn open_older<T, C>(
+    walk: &Walk<C>,
+    wire: &[u8],
+    asked: Instant,
+    found: &Found,
+) -> Option<Dated>
+where
+    T: Send + Sync + 'static,
+    C: CodecFor<T>,
+{
+    let Walk { stack, codec, .. } = walk;
+    let unpacked = codec.unpack(&found.bytes, wire, stack.max_entry_bytes).ok()?;
+    let refusal = unpacked.header.accept(walk.options.schema, codec.shape()).err()?;
+    let value = upgraded(walk, &unpacked, refusal)?;
+    dated::<T, C>(walk, asked, found, &unpacked.header.meta, Some(value), true)
+}
+
+/// The value that an older version's entry makes.
+fn upgraded<C>(walk: &Walk<C>, unpacked: &Unpacked<'_>, refusal: Refusal) -> Value {
+    let is_older = refusal == Refusal::OlderSchema && !unpacked.header.negative;
+    let upgrade = walk.upgrade.filter(|_| is_older)?;
+    // It may panic; that is no more than an entry that cannot be read.
+    catch_unwind(AssertUnwindSafe(|| upgrade(&walk.codec, &walk.key, unpacked))).unwrap_or_default()
+}
+
+/// A value with its times, unless they are over.
+fn dated<T: 'static, C>(
+    walk: &Walk<C>,
+    asked: Instant,
+    found: &Found,
+    meta: &Meta,
+    value: Value,
+    is_upgraded: bool,
+) -> Option<Dated> {
+    let stack = &walk.stack;
+    let ages = freshness::ages(meta, found.remaining?);
+    let (negative, is_fresh) = (value.is_none(), !ages.fresh.is_zero());
+    // An absence is not worth serving late.
+    if ages.usable.is_zero() || (negative && !is_fresh) {
+        return None;
+    }
+    let outcome = if is_fresh { Outcome::HitL2 } else { Outcome::Stale };
     let meta = LocalMeta {
         born: asked.checked_sub(ages.age).unwrap_or(asked),
         fresh_until: asked + ages.fresh,
         stale_until: (asked + ages.usable).min(unproven_until(stack, asked)),
         proven_until: proven_until(stack, asked),
         type_id: TypeId::of::<T>(),
-        schema,
+        schema: walk.options.schema,
     };
-    let landed = |outcome| Landed {
+    let landed = Landed {
         value: value.clone(),
         outcome: if negative { Outcome::Negative } else { outcome },
         born: meta.born,
@@ -206,16 +252,8 @@ where
         usable_until: asked + ages.usable,
         seen: asked,
     };
-    let keep = (LocalEntry { value: value.clone(), meta }, found.bytes.len() as u64);
-    if !ages.fresh.is_zero() && was_upgraded {
-        Remote::Upgraded(landed(Outcome::HitL2), keep, header.meta)
-    } else if !ages.fresh.is_zero() {
-        Remote::Fresh(landed(Outcome::HitL2), keep)
-    } else if negative {
-        Remote::Absent
-    } else {
-        Remote::Stale(landed(Outcome::Stale), keep)
-    }
+    let keep = (LocalEntry { value, meta }, found.bytes.len() as u64);
+    Some(Dated { landed, keep, is_fresh, is_upgraded })
 }
 
 /// Whether an entry, sealed for others, says of itself that it is a newer version's. That is not

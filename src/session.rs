@@ -6,15 +6,15 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tiered_codecs::{CodecFor, envelope::Meta};
-use tiered_tiers::{Claim, Found, Lease, LeaseToken, TierError};
+use tiered_codecs::CodecFor;
+use tiered_tiers::{Claim, Fill, Found, Lease, LeaseToken, TierError};
 
 use crate::{
     entry::Entry,
     fence::Ticket,
     l2::{Budget, L2},
     meter::{Op, OpResult, Tier},
-    read::{self, Keep, Remote},
+    read::{self, Dated, Keep, Remote},
     replay,
     stack::Landed,
     versions::{Course, Slot},
@@ -40,21 +40,22 @@ pub(crate) struct Session<'a> {
 /// What L2 has.
 pub(crate) enum Look {
     Found(Landed),
-    /// Found, and made out of an older version's entry, which said so of itself.
-    Upgraded(Landed, Older),
     Stale(Landed),
     Absent,
 }
 
-/// The entry that a value was made of.
-pub(crate) struct Older {
+/// A lease of this walk's.
+#[derive(Clone, Copy)]
+pub(crate) struct Granted {
     slot: Slot,
-    meta: Meta,
+    token: LeaseToken,
+    /// When it runs out, at the earliest.
+    ends: Instant,
 }
 
 /// What came of asking for a lease.
 pub(crate) enum Leased {
-    Token(Slot, LeaseToken),
+    Granted(Granted),
     /// A value came since it was looked for.
     Found(Landed),
     /// No lease: L2 is not there, failed, belongs to newer versions, or another process loads.
@@ -116,87 +117,79 @@ impl<'a> Session<'a> {
             return Look::Absent;
         }
         let home = self.course.home();
-        let (look, keep) = self.look::<T, C>(walk, home).await;
-        let (look, keep) = match look {
-            Look::Absent if self.failure.is_some() => (Look::Absent, None),
-            Look::Absent if self.course.is_taken() => self.look::<T, C>(walk, home.other()).await,
-            Look::Absent if walk.upgrade.is_some() => {
-                // The version before this one lives there; nothing else is wanted from there.
-                match self.look::<T, C>(walk, home.other()).await {
-                    (look @ Look::Upgraded(..), keep) => (look, keep),
-                    _ => (Look::Absent, None),
-                }
-            }
-            look => (look, keep),
+        let at_home = match self.get(walk, home).await {
+            Ok((asked, found)) => self.judge::<T, C>(walk, home, asked, found),
+            Err(()) => return Look::Absent,
         };
-        if let Some(keep) = keep {
-            keep_found(walk, ticket, keep);
-        }
-        look
+        self.answered = true;
+        let best = match at_home {
+            Some(own) if !own.is_upgraded => Some(own),
+            older => {
+                let elsewhere = self.find_elsewhere::<T, C>(walk).await;
+                // What is elsewhere is the version before this one, and newer.
+                elsewhere.filter(|dated| dated.is_fresh || older.is_none()).or(older)
+            }
+        };
+        let Some(Dated { landed, keep, is_fresh, .. }) = best else { return Look::Absent };
+        keep_found(walk, ticket, keep);
+        if is_fresh { Look::Found(landed) } else { Look::Stale(landed) }
     }
 
-    /// What is in a slot, judged.
-    async fn look<T, C>(&mut self, walk: &Walk<C>, slot: Slot) -> (Look, Option<Keep>)
+    /// What the other slot has for this version: its own entry, if its home is taken; else one of the
+    /// version before it, which can be made into its own.
+    async fn find_elsewhere<T, C>(&mut self, walk: &Walk<C>) -> Option<Dated>
     where
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
-        let asked = walk.stack.clock.now();
-        let got = self.l2.get(&slot.key(&self.wire), &mut self.budget).await;
-        self.answered = got.is_ok();
-        match got {
-            Ok(found) => self.judge::<T, C>(walk, slot, asked, found),
-            Err(error) => {
-                self.failure = Some(error);
-                (Look::Absent, None)
-            }
+        let slot = self.course.home().other();
+        if self.course.is_taken() {
+            // Its own is there or nowhere.
+            self.answered = false;
+            let (asked, found) = self.get(walk, slot).await.ok()?;
+            self.answered = true;
+            return self.judge::<T, C>(walk, slot, asked, found);
         }
+        walk.upgrade?;
+        let (asked, found) = self.get(walk, slot).await.ok()?;
+        let older = read::open_older::<T, C>(walk, &self.wire, asked, found.as_ref()?)?;
+        older.landed.suits(walk.wanted).then_some(older)
     }
 
-    /// Step 4, for what `get` or `lease` returned; what L1 is to keep of it comes along. What was
-    /// judged already is absent.
+    /// What is in a slot, and when it was asked.
+    async fn get<C>(&mut self, walk: &Walk<C>, slot: Slot) -> Result<(Instant, Option<Found>), ()> {
+        let asked = walk.stack.clock.now();
+        let got = self.l2.get(&slot.key(&self.wire), &mut self.budget).await;
+        got.map(|found| (asked, found)).map_err(|error| self.failure = Some(error))
+    }
+
+    /// Step 4, for what `get` or `lease` returned. What was judged already is absent.
     fn judge<T, C>(
         &mut self,
         walk: &Walk<C>,
         slot: Slot,
         asked: Instant,
         found: Option<Found>,
-    ) -> (Look, Option<Keep>)
+    ) -> Option<Dated>
     where
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
-        let Some(found) = found.filter(|found| !self.has_seen(slot, Some(found))) else {
-            return (Look::Absent, None);
-        };
-        let remote = read::open::<T, C>(walk, &self.wire, asked, &found);
-        *self.seen(slot) = Some(found.bytes);
-        let (look, keep) = match remote {
-            Remote::Fresh(landed, keep) => (Look::Found(landed), keep),
-            Remote::Stale(landed, keep) => (Look::Stale(landed), keep),
-            Remote::Upgraded(landed, keep, meta) => {
-                (Look::Upgraded(landed, Older { slot, meta }), keep)
-            }
-            Remote::Other(version) => {
-                self.course.meet(slot, version);
-                return (Look::Absent, None);
-            }
-            Remote::Absent => return (Look::Absent, None),
-        };
-        if look.suits(walk) { (look, Some(keep)) } else { (Look::Absent, None) }
-    }
-
-    /// The bytes that were judged in a slot.
-    fn seen(&mut self, slot: Slot) -> &mut Option<Bytes> {
-        match slot {
+        let seen = match slot {
             Slot::Main => &mut self.seen_main,
             Slot::Beside => &mut self.seen_beside,
+        };
+        let found = found.filter(|found| seen.as_ref() != Some(&found.bytes))?;
+        let remote = read::open::<T, C>(walk, &self.wire, asked, &found);
+        *seen = Some(found.bytes);
+        match remote {
+            Remote::Found(dated) => dated.landed.suits(walk.wanted).then_some(dated),
+            Remote::Other(version, remaining) => {
+                self.course.meet(slot, version, asked + remaining);
+                None
+            }
+            Remote::Absent => None,
         }
-    }
-
-    /// Whether a slot holds what was judged there.
-    fn has_seen(&mut self, slot: Slot, found: Option<&Found>) -> bool {
-        self.seen(slot).as_ref() == found.map(|found| &found.bytes)
     }
 
     /// The first half of step 6.
@@ -226,28 +219,25 @@ impl<'a> Session<'a> {
                     return Leased::Nothing;
                 }
             };
-            let (look, keep) = match claim {
+            let found = match claim {
                 Claim::IfFree => self.judge::<T, C>(walk, slot, asked, found),
                 // A write: whatever is there goes.
-                Claim::ByForce => (Look::Absent, None),
+                Claim::ByForce => None,
             };
-            let landed = match look {
-                Look::Found(landed) | Look::Upgraded(landed, _) if read => Some(landed),
-                _ => None,
-            };
+            let landed = found.filter(|found| read && found.is_fresh);
             let moved = self.course.slot() != Some(slot);
             if granted && (landed.is_some() || moved) {
-                self.release(slot, token).await;
+                self.give_up(slot, token).await;
             }
             return match landed {
-                Some(landed) => {
-                    if let Some(keep) = keep {
-                        keep_found(walk, ticket, keep);
-                    }
+                Some(Dated { landed, keep, .. }) => {
+                    keep_found(walk, ticket, keep);
                     Leased::Found(landed)
                 }
                 None if moved => continue,
-                None if granted => Leased::Token(slot, token),
+                None if granted => {
+                    Leased::Granted(Granted { slot, token, ends: asked + self.l2.lease_for() })
+                }
                 None => Leased::Nothing,
             };
         }
@@ -255,71 +245,57 @@ impl<'a> Session<'a> {
     }
 
     /// Gives a lease up.
-    pub(crate) async fn release(&mut self, slot: Slot, token: LeaseToken) {
+    pub(crate) async fn release(&mut self, lease: &Granted) {
+        self.give_up(lease.slot, lease.token).await;
+    }
+
+    async fn give_up(&mut self, slot: Slot, token: LeaseToken) {
         self.l2.release(&slot.key(&self.wire), token, &mut self.budget).await;
     }
 
-    /// Stores what was made of an older version's entry, if that is still there: then nothing has
-    /// invalidated it since it was read, and nothing can from here on without revoking the lease.
-    pub(crate) async fn keep_upgraded<T, C>(
-        &mut self,
-        walk: &Walk<C>,
-        ticket: &Ticket,
-        landed: Landed,
-        older: &Older,
-    ) where
-        T: Send + Sync + 'static,
-        C: CodecFor<T>,
-    {
-        let (Some(value), Some(slot)) = (landed.into_value::<T>(), self.slot()) else { return };
-        let (key, token) = (slot.key(&self.wire).into_owned(), LeaseToken::random());
-        let leased = self.l2.lease(&key, token, Claim::IfFree, &mut self.budget).await;
-        let Ok(Lease::Granted(mut found)) = leased else { return };
-        let mut is_same = self.has_seen(slot, found.as_ref());
-        if is_same && older.slot != slot {
-            let key = older.slot.key(&self.wire).into_owned();
-            found = self.l2.get(&key, &mut self.budget).await.unwrap_or_default();
-            is_same = self.has_seen(older.slot, found.as_ref());
-        }
-        let entry = Entry::upgraded(&walk.stack, value, &older.meta);
-        let life = found.filter(|_| is_same).and_then(|found| found.remaining);
-        match life.zip(pack(walk, &entry, &self.wire)) {
-            Some((life, bytes)) => {
-                self.store(walk, (slot, token), ticket, Some(bytes), life).await;
-            }
-            None => self.release(slot, token).await,
-        }
+    /// Until when an entry that is stored now may live: away from home, no longer than what has its
+    /// home. Then whoever finds the home free again need not look elsewhere.
+    pub(crate) fn lives_until(&self) -> Option<Instant> {
+        self.course.taken_until()
     }
 
     /// The last half of step 6: the fenced store into L2.
     pub(crate) async fn store<C>(
         &mut self,
         walk: &Walk<C>,
-        (slot, token): (Slot, LeaseToken),
+        lease: &Granted,
         ticket: &Ticket,
         packed: Option<Bytes>,
         life: Duration,
     ) {
-        let meter = &walk.stack.meter;
+        let (meter, Granted { slot, token, .. }) = (&walk.stack.meter, *lease);
         let holds = ticket.holds();
         match packed {
             // An invalidation that could not reach the server left the lease standing there: not then.
             Some(bytes) if holds => {
                 // Refused or failed: counted, and no concern of the caller.
                 let key = slot.key(&self.wire);
-                let filled = self.l2.fill(&key, token, bytes, life, &mut self.budget).await;
-                if !walk.plan.join && filled.is_ok() {
-                    // As `set` does: what the other slot has is older than this.
-                    let _ =
-                        self.l2.drop_slot(&slot.other().key(&self.wire), &mut self.budget).await;
+                if walk.plan.join {
+                    let _ = self.l2.fill(&key, token, bytes, life, &mut self.budget).await;
+                    return;
                 }
+                // As `set` does: what the other slot has is older than this.
+                let mut other = OtherSlot { walk, is_old: true };
+                let filled = self.l2.fill(&key, token, bytes, life, &mut self.budget).await;
+                let key = slot.other().key(&self.wire);
+                other.is_old = match filled {
+                    Ok(Fill::Stored) => self.l2.drop_slot(&key, &mut self.budget).await.is_err(),
+                    // Overtaken: what is there now may be newer. Or its lease ran out, and it is not.
+                    Ok(Fill::Refused) => walk.stack.clock.now() >= lease.ends,
+                    Err(_) => true,
+                };
                 return;
             }
             Some(_) => meter.op(Tier::L2, Op::Fill, OpResult::Refused),
             None => meter.op(Tier::L2, Op::Fill, OpResult::Skipped),
         }
         if walk.plan.join {
-            self.release(slot, token).await;
+            self.release(lease).await;
         } else if self.l2.delete(&self.wire, &mut self.budget).await.is_err() {
             // The database was asked because the cache was not to be trusted: what the server has is
             // older than what this call has seen.
@@ -328,14 +304,17 @@ impl<'a> Session<'a> {
     }
 }
 
-impl Look {
-    /// Whether the walk's caller can use it.
-    fn suits<C>(&self, walk: &Walk<C>) -> bool {
-        match self {
-            Self::Found(landed) | Self::Upgraded(landed, _) | Self::Stale(landed) => {
-                landed.suits(walk.wanted)
-            }
-            Self::Absent => true,
+/// The other slot of a key that a `Bypass` fills. Dropped while it is old, by a failure or a cancelled
+/// future, it leaves the key to be invalidated.
+struct OtherSlot<'a, C> {
+    walk: &'a Walk<C>,
+    is_old: bool,
+}
+
+impl<C> Drop for OtherSlot<'_, C> {
+    fn drop(&mut self) {
+        if self.is_old {
+            replay::queue(&self.walk.stack, &self.walk.key);
         }
     }
 }

@@ -5,8 +5,13 @@
 //! never meet, and each loads what it needs once. What does meet is of the same home: a version two
 //! away, or a type that was changed and its version not raised. There, a newer version replaces an
 //! older one; whoever finds its home *taken*, by a newer version or by another shape, leaves it alone
-//! and works in the other slot. The other slot is looked into only then, for as long as the home is
-//! taken: what was left there by a walk long ago is no version's last word.
+//! and works in the other slot. What is stored there lives no longer than what has its home, and is looked
+//! for only while the home is taken.
+//!
+//! An entity that can be made out of the version before it looks into the other slot for that one,
+//! and makes its value out of it for as long as that entry lives. It does not store it: an invalidation
+//! drops the two slots one after the other, and a value made of the second could be stored in the first
+//! between the two.
 //!
 //! Every write (`set`, `Bypass`) stores in its home and drops the other slot, and every invalidation
 //! drops both, each slot with its lease: so the fence holds in both, and a write need not know who else
@@ -17,7 +22,7 @@
 //! has to ask; and slots that are given out as versions meet, which processes then have to remember, and
 //! disagree about.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Instant};
 
 /// What the second slot's key ends with. No key is spelled so: a `%` is followed by two hex digits.
 const BESIDE: &[u8] = b"%beside";
@@ -67,15 +72,16 @@ pub(crate) enum Version {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Course {
     home: Slot,
-    is_taken: bool,
-    /// Newer versions have both slots.
+    /// Its home is another's, until then.
+    taken_until: Option<Instant>,
+    /// The other slot is a newer version's.
     is_shut: bool,
 }
 
 impl Course {
     /// The course of a walk that has found nothing yet.
     pub(crate) fn new(schema: u32) -> Self {
-        Self { home: Slot::home(schema), is_taken: false, is_shut: false }
+        Self { home: Slot::home(schema), taken_until: None, is_shut: false }
     }
 
     pub(crate) fn home(self) -> Slot {
@@ -84,20 +90,30 @@ impl Course {
 
     /// Whether another version or shape has its home.
     pub(crate) fn is_taken(self) -> bool {
-        self.is_taken
+        self.taken_until.is_some()
     }
 
-    /// The slot to look into and to store in; `None` when newer versions have both.
+    /// Until when it is.
+    pub(crate) fn taken_until(self) -> Option<Instant> {
+        self.taken_until
+    }
+
+    /// The slot to store in; `None` when others have both.
     pub(crate) fn slot(self) -> Option<Slot> {
-        let slot = if self.is_taken { self.home.other() } else { self.home };
-        (!self.is_shut).then_some(slot)
+        match (self.is_taken(), self.is_shut) {
+            (false, _) => Some(self.home),
+            (true, false) => Some(self.home.other()),
+            (true, true) => None,
+        }
     }
 
-    /// Takes note of another version's entry in `slot`.
-    pub(crate) fn meet(&mut self, slot: Slot, version: Version) {
+    /// Takes note of another version's entry in `slot`, which lives `until` then.
+    pub(crate) fn meet(&mut self, slot: Slot, version: Version, until: Instant) {
         match version {
             Version::Older => {}
-            Version::Newer | Version::Unlike if slot == self.home => self.is_taken = true,
+            Version::Newer | Version::Unlike if slot == self.home => {
+                self.taken_until = Some(until);
+            }
             Version::Newer => self.is_shut = true,
             Version::Unlike => {}
         }
@@ -121,8 +137,8 @@ mod tests {
         for schema in [4, 5] {
             let (home, away) = (Slot::home(schema), Slot::home(schema).other());
             let after = |steps: &[(Slot, Version)]| {
-                let mut course = Course::new(schema);
-                steps.iter().for_each(|(slot, version)| course.meet(*slot, *version));
+                let (mut course, until) = (Course::new(schema), Instant::now());
+                steps.iter().for_each(|(slot, version)| course.meet(*slot, *version, until));
                 course.slot()
             };
             assert_eq!(after(&[]), Some(home));

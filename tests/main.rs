@@ -17,6 +17,7 @@
 //! | `readme` | what the README shows does not compile or work |
 //! | `metrics` | a dashboard that shows something else than what happened |
 //! | `versions` | one version's entry hides another of its own; a type that does not read what it writes |
+//! | `slots` | what lies in one of a key's two slots hides or outlives what lies in the other |
 //! | `symptoms` | a bug that was mended comes back |
 //! | `model` | anything that a plain map would not do |
 //!
@@ -62,6 +63,7 @@ mod outage;
 mod pending;
 mod readme;
 mod reads;
+mod slots;
 mod strategies;
 mod symptoms;
 mod versions;
