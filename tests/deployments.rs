@@ -488,9 +488,9 @@ async fn an_upgrade_that_declines_panics_or_mistakes_the_key_loads() {
 }
 
 /// What a process of that version has stored under `user:0`.
-async fn entry<T: CacheEntity>(value: T) -> Bytes
+async fn entry<T>(value: T) -> Bytes
 where
-    T: Serialize + for<'de> Deserialize<'de>,
+    T: CacheEntity + Serialize + for<'de> Deserialize<'de>,
 {
     let rig = rig();
     let request = rig.cache.key("user:0").schema(T::SCHEMA_VERSION);
