@@ -120,10 +120,12 @@ async fn entity_loads(newer: usize) -> usize {
         .collect();
     for _ in 0..40 {
         for (at, cache) in nodes.iter().enumerate() {
+            // In the caller, which waits until what it loaded is stored.
+            let strategy = CacheStrategy::Refresh;
             if at < newer {
-                fetch::<P2>(cache, &db).await;
+                cache.execute(&mut Feeder::<P2>(None), &db, strategy).await.unwrap();
             } else {
-                fetch::<P1>(cache, &db).await;
+                cache.execute(&mut Feeder::<P1>(None), &db, strategy).await.unwrap();
             }
         }
         rig.clock.advance(12 * SECOND);
@@ -281,17 +283,17 @@ async fn a_value_that_is_gone_at_home_is_no_last_resort_when_the_other_slot_fail
     rig.clock.advance(11 * SECOND);
     rig.l2.switch(State::FailingBeside);
     db.1.store(true, Ordering::SeqCst);
-    let mut feeder = Feeder(None);
+    let mut feeder = Feeder::<E2>(None);
     let answer = reader.execute(&mut feeder, &db, CacheStrategy::Refresh).await;
     assert!(answer.is_err(), "{answer:?}: {:?} was invalidated", feeder.0);
 }
 
-struct Feeder(Option<E2>);
-impl tiered::CacheFeed<E2> for Feeder {
+struct Feeder<T>(Option<T>);
+impl<T: CacheEntity<Key = u64>> tiered::CacheFeed<T> for Feeder<T> {
     fn entity_id(&mut self) -> u64 {
         1
     }
-    fn feed(&mut self, entity: Option<E2>) {
+    fn feed(&mut self, entity: Option<T>) {
         self.0 = entity;
     }
 }
@@ -388,7 +390,7 @@ async fn a_stale_older_entry_stands_in_for_a_failing_load() {
     rig.clock.advance(70 * SECOND);
     db.1.store(true, Ordering::SeqCst);
     // Two versions ago it does: at home it is upgraded and stale.
-    let mut feeder = Feeder(None);
+    let mut feeder = Feeder::<E2>(None);
     let outcome = fresh().execute(&mut feeder, &db, CacheStrategy::Refresh).await;
     assert_eq!(outcome.map_err(|error| error.to_string()), Ok(Outcome::Stale));
 }
