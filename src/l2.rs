@@ -24,6 +24,15 @@ use crate::{
     versions::Slot,
 };
 
+/// How a fill is counted.
+fn filled(fill: &Fill) -> OpResult {
+    match fill {
+        Fill::Stored => OpResult::Stored,
+        Fill::Refused => OpResult::Refused,
+        Fill::Skipped => OpResult::Skipped,
+    }
+}
+
 /// How long after a recovery the log keeps quiet about the next failure.
 const CALM: Duration = Duration::from_secs(10);
 
@@ -133,11 +142,7 @@ impl L2 {
         life: Duration,
         budget: &mut Budget,
     ) -> Result<Fill, TierError> {
-        let seen = |fill: &Fill| match fill {
-            Fill::Stored => OpResult::Stored,
-            Fill::Refused => OpResult::Refused,
-        };
-        self.run(Op::Fill, budget, async { self.tier.fill(key, token, bytes, life).await }, seen)
+        self.run(Op::Fill, budget, async { self.tier.fill(key, token, bytes, life).await }, filled)
             .await
     }
 
@@ -162,10 +167,11 @@ impl L2 {
     ) -> Result<(), TierError> {
         let (slot, other) = (slot.key(wire), slot.other().key(wire));
         let set = async {
-            self.tier.set(&slot, bytes, life).await?;
-            self.tier.delete(&other).await
+            let stored = self.tier.set(&slot, bytes, life).await?;
+            self.tier.delete(&other).await?;
+            Ok(stored)
         };
-        self.run(Op::Set, budget, set, |()| OpResult::Ok).await
+        self.run(Op::Set, budget, set, filled).await.map(drop)
     }
 
     /// Drops one slot, by its key.

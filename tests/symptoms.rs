@@ -374,7 +374,7 @@ impl RemoteTier for Full {
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.0.release(key, token).await
     }
-    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<(), TierError> {
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         self.0.set(key, bytes, life).await
     }
     async fn delete(&self, key: &[u8]) -> Result<(), TierError> {

@@ -431,7 +431,7 @@ impl RemoteTier for SlowBeside {
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.0.release(key, token).await
     }
-    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<(), TierError> {
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         if key.ends_with(b"%beside") {
             self.2.add_permits(1);
             self.1.acquire().await.unwrap().forget();

@@ -120,7 +120,7 @@ impl RemoteTier for Switchable {
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.pass(key, self.inner.release(key, token)).await?
     }
-    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<(), TierError> {
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         self.pass(key, self.inner.set(key, bytes, life)).await?
     }
     async fn delete(&self, key: &[u8]) -> Result<(), TierError> {

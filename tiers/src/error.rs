@@ -30,6 +30,9 @@ pub enum TierError {
     /// The server's answer was not of the expected form.
     #[error("unexpected answer: {0}")]
     Protocol(String),
+    /// The tier cannot do that at all.
+    #[error("this tier cannot do that: {0}")]
+    Unsupported(String),
     /// The operation was called outside a tokio runtime, which this tier needs.
     #[error("called outside a tokio runtime: use this tier from an async context of tokio")]
     NoRuntime,
@@ -44,6 +47,7 @@ impl TierError {
             Self::Timeout => "timeout",
             Self::Refused(_) => "refused",
             Self::Protocol(_) => "protocol",
+            Self::Unsupported(_) => "unsupported",
             Self::NoRuntime => "no_runtime",
         }
     }

@@ -10,6 +10,7 @@
 //! | [`DashMap`] | local | `dashmap` |
 //! | [`Memory`] | remote, embedded: no server | always |
 //! | [`Redis`] | remote | `redis` |
+//! | [`Memcached`] | remote | `memcached` |
 //!
 //! A new tier is one file here that implements one of the contracts.
 
@@ -20,17 +21,23 @@ mod clock;
 mod dashmap;
 mod error;
 mod local;
+#[cfg(feature = "memcached")]
+mod memcached;
 mod memory;
 #[cfg(feature = "moka")]
 mod moka;
 #[cfg(feature = "redis")]
 mod redis;
 mod remote;
+#[cfg(any(feature = "memcached", feature = "redis"))]
+mod runtimes;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 #[cfg(feature = "dashmap")]
 pub use self::dashmap::DashMap;
+#[cfg(feature = "memcached")]
+pub use self::memcached::Memcached;
 #[cfg(feature = "moka")]
 pub use self::moka::Moka;
 #[cfg(feature = "redis")]
@@ -40,5 +47,5 @@ pub use self::{
     error::{ConfigError, TierError},
     local::{LocalEntry, LocalMeta, LocalTier, Value},
     memory::Memory,
-    remote::{Claim, Fill, Found, Lease, LeaseToken, RemoteTier},
+    remote::{Abilities, Claim, Fill, Found, Lease, LeaseToken, RemoteTier},
 };

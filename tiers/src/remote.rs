@@ -96,6 +96,39 @@ pub enum Fill {
     Stored,
     /// The token was gone: overtaken, expired or evicted. Nothing was changed.
     Refused,
+    /// This tier keeps no such value: it is too long, or its life too short. Nothing is stored; the lease
+    /// is given up.
+    Skipped,
+}
+
+/// What a tier can and cannot keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Abilities {
+    /// Whether [`clear`](RemoteTier::clear) works. Where it does not, it is refused with
+    /// [`TierError::Unsupported`].
+    pub clears: bool,
+    /// The unit in which lives are counted: a value may be gone, and `remaining` fall short, by so much.
+    pub tick: Duration,
+    /// The shortest life of a value. One with a shorter life is not kept: [`Fill::Skipped`].
+    pub shortest_life: Duration,
+    /// The longest life of a value. One with a longer life is kept for so long.
+    pub longest_life: Duration,
+    /// The longest value, in bytes. A longer one is not kept: [`Fill::Skipped`].
+    pub longest_value: usize,
+}
+
+impl Default for Abilities {
+    /// A tier that can do everything, and counts in milliseconds.
+    fn default() -> Self {
+        Self {
+            clears: true,
+            tick: Duration::from_millis(1),
+            shortest_life: Duration::ZERO,
+            longest_life: Duration::MAX,
+            longest_value: usize::MAX,
+        }
+    }
 }
 
 /// A shared store of bytes, the second tier.
@@ -136,12 +169,13 @@ pub trait RemoteTier: Send + Sync + Debug + 'static {
     /// Gives the lease of `key` up, if `token` still holds it.
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError>;
 
-    /// Stores `bytes` for `life` whoever holds the lease, and drops it.
+    /// Stores `bytes` for `life` whoever holds the lease, and drops it. A value that this tier does
+    /// not keep ([`Fill::Skipped`]) takes the old one away all the same.
     ///
-    /// Of two concurrent calls one wins whole. After an error, or when the future is dropped, the
+    /// Of two concurrent calls one wins whole; the other is [`Fill::Refused`]. After an error, or when the future is dropped, the
     /// old value may or may not be gone and the new one may or may not be stored, but it is not
     /// stored after a later `delete`, `set` or `clear` has returned.
-    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<(), TierError>;
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError>;
 
     /// Drops the value and the lease of `key`. An absent key is no error.
     async fn delete(&self, key: &[u8]) -> Result<(), TierError>;
@@ -152,6 +186,11 @@ pub trait RemoteTier: Send + Sync + Debug + 'static {
 
     /// A round trip to the server.
     async fn ping(&self) -> Result<(), TierError>;
+
+    /// What it can and cannot keep; all of it, unless it says so.
+    fn abilities(&self) -> Abilities {
+        Abilities::default()
+    }
 
     /// Checks the configuration; called once, when a cache is built. Touches no network.
     ///

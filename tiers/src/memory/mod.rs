@@ -152,12 +152,13 @@ impl RemoteTier for Memory {
         Ok(())
     }
 
-    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<(), TierError> {
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         let bytes = Bytes::copy_from_slice(&bytes);
         let (mut store, now) = self.swept();
         store.remove(Kind::Lease, key);
         store.remove(Kind::Value, key);
-        store.put(Kind::Value, key, bytes, now, life)
+        store.put(Kind::Value, key, bytes, now, life)?;
+        Ok(Fill::Stored)
     }
 
     async fn delete(&self, key: &[u8]) -> Result<(), TierError> {

@@ -1,6 +1,6 @@
 //! [`Redis`]: L2 on a Redis server, over connections of its own.
 //!
-//! The story of an operation: [`runtimes`] finds the pool of the caller's tokio runtime, [`pool`] a
+//! The story of an operation: [`Runtimes`] finds the pool of the caller's tokio runtime, [`pool`] a
 //! connection, dialled if need be, [`connection`] sends the request and waits for its answer, all
 //! within one [`budget`]; [`reply`] turns the answer into the contract's words. [`script`] holds
 //! what must be atomic, [`clear`] the walk over a prefix.
@@ -25,7 +25,6 @@ mod connection;
 mod options;
 mod pool;
 mod reply;
-mod runtimes;
 mod script;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -41,10 +40,11 @@ use self::{
     connection::{Connection, Failure, Request},
     options::{Options, Secret},
     pool::Pool,
-    runtimes::Runtimes,
     script::{DISPLACE, FILL, LEASE, RELEASE, Script, lease_key, millis},
 };
-use crate::{Claim, ConfigError, Fill, Found, Lease, LeaseToken, RemoteTier, TierError};
+use crate::{
+    Claim, ConfigError, Fill, Found, Lease, LeaseToken, RemoteTier, TierError, runtimes::Runtimes,
+};
 
 /// Younger connections to a read-only server are kept: redialling at every write helps nobody.
 const READ_ONLY_GRACE: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ const READ_ONLY_GRACE: Duration = Duration::from_secs(1);
 /// ```
 pub struct Redis {
     options: Options,
-    runtimes: Runtimes,
+    runtimes: Runtimes<Pool>,
 }
 
 /// Whether a request is sent again when its connection broke under it.
@@ -143,6 +143,11 @@ impl Redis {
         Budget::new(&self.options)
     }
 
+    /// The connections of the caller's runtime.
+    fn pool(&self) -> Result<Arc<Pool>, TierError> {
+        self.runtimes.pool(|| Pool::new(&self.options))
+    }
+
     async fn connection(
         &self,
         pool: &Pool,
@@ -158,7 +163,7 @@ impl Redis {
         repeat: Repeat,
         budget: &mut Budget,
     ) -> Result<Value, TierError> {
-        let pool = self.runtimes.pool(&self.options)?;
+        let pool = self.pool()?;
         let connection = self.connection(&pool, budget).await?;
         match self.ask_on(&connection, &pool, request, budget).await {
             Err(Failure::Broken(_)) if repeat == Repeat::Once => {
@@ -339,10 +344,10 @@ impl RemoteTier for Redis {
 
     /// Two round trips: the value goes and the lease is taken by force, then the fill. A refused
     /// fill means that a concurrent writer won, and is no error.
-    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<(), TierError> {
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         let mut budget = self.budget();
         let token = self.displace(key, &mut budget).await?;
-        self.fill_within(key, token, &bytes, life, &mut budget).await.map(drop)
+        self.fill_within(key, token, &bytes, life, &mut budget).await
     }
 
     async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
@@ -354,7 +359,7 @@ impl RemoteTier for Redis {
     }
 
     async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
-        let pool = self.runtimes.pool(&self.options)?;
+        let pool = self.pool()?;
         let connection = self.connection(&pool, &mut self.budget()).await?;
         self.drop_all(&pool, Walk::leases(Arc::clone(&connection), prefix)).await?;
         self.drop_all(&pool, Walk::values(connection, prefix)).await

@@ -4,6 +4,13 @@
 //! says how to install it, never a reason to skip.
 
 mod admin;
-mod server;
+mod conformance;
+mod memcached;
+mod process;
+mod redis;
 
-pub use self::server::{RedisServer, RedisServerBuilder};
+pub use self::{
+    conformance::remote_tier_conforms,
+    memcached::MemcachedServer,
+    redis::{RedisServer, RedisServerBuilder},
+};

@@ -236,5 +236,5 @@ fn memory_needs_no_runtime() {
     let tier = Memory::new();
     let mut set = pin!(tier.set(b"k", Bytes::new(), LIFE));
     let mut context = task::Context::from_waker(task::Waker::noop());
-    assert!(matches!(set.as_mut().poll(&mut context), task::Poll::Ready(Ok(()))));
+    assert!(matches!(set.as_mut().poll(&mut context), task::Poll::Ready(Ok(Fill::Stored))));
 }

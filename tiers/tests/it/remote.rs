@@ -1,37 +1,37 @@
-//! The conformance suite of L2: what every `RemoteTier` does, whatever is behind it.
+//! Each of our tiers runs the conformance suite of L2; what is particular to one follows.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tiered_tiers::{
-    Claim, Fill, Found, Lease, LeaseToken, Memory, Redis, RemoteTier, testing::RedisServer,
+    Memcached, Memory, Redis, RemoteTier,
+    testing::{MemcachedServer, RedisServer, remote_tier_conforms},
 };
-
-use crate::wait;
 
 const LIFE: Duration = Duration::from_secs(600);
 
 #[tokio::test]
 async fn memory_conforms_on_one_thread() {
-    conforms(Arc::new(Memory::new())).await;
+    remote_tier_conforms(Arc::new(Memory::new())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_conforms_on_several_threads() {
-    conforms(Arc::new(Memory::new())).await;
+    remote_tier_conforms(Arc::new(Memory::new())).await;
 }
 
 #[tokio::test]
 async fn redis_conforms_on_one_thread() {
     let server = RedisServer::start().await.unwrap();
-    conforms(Arc::new(Redis::new(&server.url()).unwrap())).await;
+    remote_tier_conforms(Arc::new(Redis::new(&server.url()).unwrap())).await;
     assert_eq!(server.keys_without_expiry().await.unwrap(), Vec::<Vec<u8>>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_conforms_on_several_threads() {
     let server = RedisServer::start().await.unwrap();
-    conforms(Arc::new(Redis::new(&server.url()).unwrap().connections(4).database(0))).await;
+    remote_tier_conforms(Arc::new(Redis::new(&server.url()).unwrap().connections(4).database(0)))
+        .await;
     assert_eq!(server.keys_without_expiry().await.unwrap(), Vec::<Vec<u8>>::new());
 }
 
@@ -56,229 +56,19 @@ async fn redis_databases_are_apart() {
     assert!(third.get(b"k").await.unwrap().is_some());
 }
 
-async fn conforms(tier: Arc<dyn RemoteTier>) {
-    let tier = &*tier;
-    assert_eq!(tier.check(), Ok(()));
-    assert!(!tier.name().is_empty());
-    tier.ping().await.unwrap();
-    values_come_and_go(tier).await;
-    keys_and_values_are_bytes(tier).await;
-    lives_are_exact(tier).await;
-    a_lease_has_one_holder(tier).await;
-    a_fill_needs_its_lease(tier).await;
-    a_lease_expires_by_itself(tier).await;
-    a_lease_is_no_value(tier).await;
-    a_set_wins_over_loads(tier).await;
-    clear_takes_its_prefix_only(tier).await;
-    clear_drops_many(tier).await;
-    concurrent_sets_leave_one_whole(tier).await;
+#[tokio::test]
+async fn memcached_conforms_on_one_thread() {
+    let server = MemcachedServer::start().await.unwrap();
+    remote_tier_conforms(Arc::new(Memcached::new(&server.address()).unwrap())).await;
 }
 
-fn bytes(text: &str) -> Bytes {
-    Bytes::copy_from_slice(text.as_bytes())
-}
-
-async fn stored(tier: &dyn RemoteTier, key: &[u8]) -> Option<Bytes> {
-    tier.get(key).await.unwrap().map(|found| found.bytes)
-}
-
-/// Takes the lease and says what came with it; fails if it is held.
-async fn granted(tier: &dyn RemoteTier, key: &[u8], token: LeaseToken) -> Option<Found> {
-    match tier.lease(key, token, LIFE, Claim::IfFree).await.unwrap() {
-        Lease::Granted(found) => found,
-        Lease::Held(_) => panic!("the lease is held"),
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_memcacheds_conform_on_several_threads() {
+    let mut servers = Vec::new();
+    for _ in 0..3 {
+        servers.push(MemcachedServer::start().await.unwrap());
     }
-}
-
-async fn values_come_and_go(tier: &dyn RemoteTier) {
-    assert_eq!(tier.get(b"k").await, Ok(None));
-    tier.delete(b"k").await.unwrap();
-    tier.set(b"k", bytes("one"), LIFE).await.unwrap();
-    let found = tier.get(b"k").await.unwrap().unwrap();
-    assert_eq!(found.bytes, "one");
-    let remaining = found.remaining.unwrap();
-    assert!(remaining <= LIFE && remaining > LIFE - Duration::from_secs(5), "{remaining:?}");
-    tier.set(b"k", bytes("two"), LIFE).await.unwrap();
-    assert_eq!(stored(tier, b"k").await.unwrap(), "two");
-    tier.delete(b"k").await.unwrap();
-    assert_eq!(stored(tier, b"k").await, None);
-}
-
-async fn keys_and_values_are_bytes(tier: &dyn RemoteTier) {
-    let keys: [&[u8]; 6] = [b"\xff\x80\xfe", b"a%20b", b"*?[x]\\", b"\"'", &[b'k'; 65_536], b""];
-    let values: [&[u8]; 6] =
-        [b"", b"\0\r\n$3\r\nfoo", b"\xff\xfe\xfd", &[7; 2_000_000], b"OK", b"-ERR no"];
-    for (key, value) in keys.iter().zip(values) {
-        tier.set(key, Bytes::from_static(b"old"), LIFE).await.unwrap();
-        let token = LeaseToken::random();
-        assert_eq!(granted(tier, key, token).await.unwrap().bytes, "old");
-        let value = Bytes::copy_from_slice(value);
-        assert_eq!(tier.fill(key, token, value.clone(), LIFE).await, Ok(Fill::Stored));
-        assert_eq!(stored(tier, key).await, Some(value.clone()), "filled");
-        tier.set(key, value.clone(), LIFE).await.unwrap();
-        assert_eq!(stored(tier, key).await, Some(value), "set");
-    }
-    for key in keys {
-        tier.delete(key).await.unwrap();
-        assert_eq!(stored(tier, key).await, None);
-    }
-}
-
-async fn lives_are_exact(tier: &dyn RemoteTier) {
-    tier.set(b"short", bytes("v"), Duration::from_millis(80)).await.unwrap();
-    tier.set(b"tiny", bytes("v"), Duration::from_micros(1)).await.unwrap();
-    tier.set(b"huge", bytes("v"), Duration::MAX).await.unwrap();
-    tier.set(b"longer", bytes("v"), Duration::from_millis(80)).await.unwrap();
-    tier.set(b"longer", bytes("v"), LIFE).await.unwrap();
-    tier.set(b"shorter", bytes("v"), LIFE).await.unwrap();
-    tier.set(b"shorter", bytes("v"), Duration::from_millis(80)).await.unwrap();
-    let short = tier.get(b"short").await.unwrap().unwrap();
-    assert!(short.remaining.unwrap() <= Duration::from_millis(80));
-    wait(150).await;
-    for (key, lives) in
-        [("short", false), ("tiny", false), ("huge", true), ("longer", true), ("shorter", false)]
-    {
-        assert_eq!(stored(tier, key.as_bytes()).await.is_some(), lives, "{key}");
-    }
-}
-
-async fn a_lease_has_one_holder(tier: &dyn RemoteTier) {
-    let (first, second) = (LeaseToken::random(), LeaseToken::random());
-    assert_eq!(granted(tier, b"l", first).await, None);
-    let held = tier.lease(b"l", second, LIFE, Claim::IfFree).await;
-    assert_eq!(held, Ok(Lease::Held(None)));
-    assert_eq!(granted(tier, b"l", first).await, None, "to its holder it is granted again");
-    tier.release(b"l", second).await.unwrap();
-    assert_eq!(tier.lease(b"l", second, LIFE, Claim::IfFree).await, Ok(Lease::Held(None)));
-    tier.release(b"l", first).await.unwrap();
-    assert_eq!(granted(tier, b"l", second).await, None);
-    // By force: the older load is overtaken, and with the lease comes what is stored.
-    let third = LeaseToken::random();
-    assert_eq!(tier.lease(b"l", third, LIFE, Claim::ByForce).await, Ok(Lease::Granted(None)));
-    assert_eq!(tier.fill(b"l", second, bytes("old"), LIFE).await, Ok(Fill::Refused));
-    assert_eq!(tier.fill(b"l", third, bytes("new"), LIFE).await, Ok(Fill::Stored));
-    match tier.lease(b"l", first, LIFE, Claim::IfFree).await.unwrap() {
-        Lease::Granted(Some(found)) => {
-            assert_eq!(found.bytes, "new");
-            assert!(found.remaining.unwrap() <= LIFE && found.remaining.unwrap() > LIFE / 2);
-        }
-        other => panic!("the fill dropped the lease and left a value: {other:?}"),
-    }
-    match tier.lease(b"l", second, LIFE, Claim::IfFree).await.unwrap() {
-        Lease::Held(Some(found)) => assert_eq!(found.bytes, "new"),
-        other => panic!("{other:?}"),
-    }
-    tier.delete(b"l").await.unwrap();
-}
-
-async fn a_fill_needs_its_lease(tier: &dyn RemoteTier) {
-    let token = LeaseToken::random();
-    assert_eq!(tier.fill(b"f", token, bytes("v"), LIFE).await, Ok(Fill::Refused), "never leased");
-    granted(tier, b"f", token).await;
-    tier.delete(b"f").await.unwrap();
-    assert_eq!(tier.fill(b"f", token, bytes("v"), LIFE).await, Ok(Fill::Refused), "deleted");
-    granted(tier, b"f", token).await;
-    tier.set(b"f", bytes("set"), LIFE).await.unwrap();
-    assert_eq!(tier.fill(b"f", token, bytes("v"), LIFE).await, Ok(Fill::Refused), "set");
-    assert_eq!(stored(tier, b"f").await.unwrap(), "set");
-    granted(tier, b"f", token).await;
-    tier.clear(b"f").await.unwrap();
-    assert_eq!(tier.fill(b"f", token, bytes("v"), LIFE).await, Ok(Fill::Refused), "cleared");
-    granted(tier, b"f", token).await;
-    tier.release(b"f", token).await.unwrap();
-    assert_eq!(tier.fill(b"f", token, bytes("v"), LIFE).await, Ok(Fill::Refused), "released");
-    granted(tier, b"f", token).await;
-    assert_eq!(tier.fill(b"f", token, bytes("v"), LIFE).await, Ok(Fill::Stored));
-    assert_eq!(tier.fill(b"f", token, bytes("w"), LIFE).await, Ok(Fill::Refused), "filled");
-    assert_eq!(stored(tier, b"f").await.unwrap(), "v");
-    tier.delete(b"f").await.unwrap();
-}
-
-async fn a_lease_expires_by_itself(tier: &dyn RemoteTier) {
-    let (first, second) = (LeaseToken::random(), LeaseToken::random());
-    let short = Duration::from_millis(60);
-    tier.lease(b"e", first, short, Claim::IfFree).await.unwrap();
-    wait(120).await;
-    assert_eq!(tier.fill(b"e", first, bytes("v"), LIFE).await, Ok(Fill::Refused), "expired");
-    granted(tier, b"e", second).await;
-    assert_eq!(tier.fill(b"e", first, bytes("v"), LIFE).await, Ok(Fill::Refused), "another's");
-    assert_eq!(tier.fill(b"e", second, bytes("v"), LIFE).await, Ok(Fill::Stored));
-    tier.delete(b"e").await.unwrap();
-}
-
-async fn a_lease_is_no_value(tier: &dyn RemoteTier) {
-    let token = LeaseToken::random();
-    granted(tier, b"k", token).await;
-    // All that an engine lets through beside the key itself: no braces.
-    for key in [&b"k"[..], b"k:l", b"%7Bk%7D:l", b":l"] {
-        assert_eq!(stored(tier, key).await, None);
-        if key != b"k" {
-            tier.set(key, bytes("v"), LIFE).await.unwrap();
-            tier.delete(key).await.unwrap();
-        }
-    }
-    assert_eq!(tier.fill(b"k", token, bytes("v"), LIFE).await, Ok(Fill::Stored));
-    tier.delete(b"k").await.unwrap();
-}
-
-async fn a_set_wins_over_loads(tier: &dyn RemoteTier) {
-    let (before, after) = (LeaseToken::random(), LeaseToken::random());
-    granted(tier, b"s", before).await;
-    tier.set(b"s", bytes("set"), LIFE).await.unwrap();
-    assert_eq!(granted(tier, b"s", after).await.unwrap().bytes, "set", "it left a lease behind");
-    assert_eq!(tier.fill(b"s", before, bytes("stale"), LIFE).await, Ok(Fill::Refused));
-    tier.delete(b"s").await.unwrap();
-}
-
-async fn clear_takes_its_prefix_only(tier: &dyn RemoteTier) {
-    for prefix in ["a*b:", "a?b:", "a[b]c:", "a\\b:", "a^-b:", "plain:", "\"q':"] {
-        let inside = [format!("{prefix}1"), format!("{prefix}*"), prefix.to_string()];
-        let outside = ["axxb:1", "axb:1", "abc:1", "a:1", "plain", "x", "ab:", "Plain:1"];
-        let others = outside.iter().filter(|key| !key.starts_with(prefix));
-        let token = LeaseToken::random();
-        for key in inside.iter().map(String::as_str).chain(others.clone().copied()) {
-            tier.set(key.as_bytes(), bytes("v"), LIFE).await.unwrap();
-            granted(tier, key.as_bytes(), token).await;
-        }
-        tier.clear(prefix.as_bytes()).await.unwrap();
-        for key in &inside {
-            assert_eq!(stored(tier, key.as_bytes()).await, None, "{prefix} left {key}");
-            let fill = tier.fill(key.as_bytes(), token, bytes("v"), LIFE).await;
-            assert_eq!(fill, Ok(Fill::Refused), "{prefix} left the lease of {key}");
-        }
-        for key in others {
-            assert!(stored(tier, key.as_bytes()).await.is_some(), "{prefix} took {key}");
-            let fill = tier.fill(key.as_bytes(), token, bytes("v"), LIFE).await;
-            assert_eq!(fill, Ok(Fill::Stored), "{prefix} took the lease of {key}");
-            tier.delete(key.as_bytes()).await.unwrap();
-        }
-    }
-}
-
-async fn clear_drops_many(tier: &dyn RemoteTier) {
-    for key in 0..2_300 {
-        tier.set(format!("many:{key}").as_bytes(), bytes("v"), LIFE).await.unwrap();
-    }
-    tier.set(b"other", bytes("v"), LIFE).await.unwrap();
-    tier.clear(b"many:").await.unwrap();
-    for key in 0..2_300 {
-        assert_eq!(stored(tier, format!("many:{key}").as_bytes()).await, None);
-    }
-    assert!(stored(tier, b"other").await.is_some());
-    tier.clear(b"").await.unwrap();
-    assert_eq!(stored(tier, b"other").await, None, "an empty prefix is everything");
-}
-
-async fn concurrent_sets_leave_one_whole(tier: &dyn RemoteTier) {
-    for _ in 0..50 {
-        let (one, two) = (bytes("1111111111"), bytes("2222222222"));
-        let (first, second) =
-            tokio::join!(tier.set(b"c", one.clone(), LIFE), tier.set(b"c", two.clone(), LIFE));
-        first.unwrap();
-        second.unwrap();
-        let found = stored(tier, b"c").await.expect("one of the two wins");
-        assert!(found == one || found == two);
-        granted(tier, b"c", LeaseToken::random()).await;
-        tier.delete(b"c").await.unwrap();
-    }
+    let addresses: Vec<String> = servers.iter().map(MemcachedServer::address).collect();
+    let tier = Memcached::new(&addresses.join(",")).unwrap().connections(2);
+    remote_tier_conforms(Arc::new(tier)).await;
 }

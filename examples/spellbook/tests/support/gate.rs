@@ -81,7 +81,7 @@ impl RemoteTier for Gate {
         self.tier.release(key, token).await
     }
 
-    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<(), TierError> {
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         self.tier.set(key, bytes, life).await
     }
 

@@ -1,4 +1,4 @@
-//! One pool for each tokio runtime that uses the tier.
+//! Connections for each tokio runtime that uses a tier.
 //!
 //! A connection's task lives on the runtime that dialled it: it dies with that runtime, and hangs
 //! while nobody drives it. So connections are never shared between runtimes: actix has one for each
@@ -15,33 +15,38 @@ use std::sync::{
 
 use tokio::runtime::{Handle, Id};
 
-use super::{options::Options, pool::Pool};
 use crate::TierError;
 
 /// Runtimes remembered; beyond, the one whose last operation is longest ago is forgotten.
 const MAX_RUNTIMES: usize = 64;
 
 /// The pools, by runtime.
-#[derive(Debug, Default)]
-pub(super) struct Runtimes {
-    known: RwLock<Vec<Known>>,
+#[derive(Debug)]
+pub(crate) struct Runtimes<P> {
+    known: RwLock<Vec<Known<P>>>,
     uses: AtomicU64,
 }
 
 /// A runtime and its pool.
 #[derive(Debug)]
-struct Known {
+struct Known<P> {
     runtime: Id,
-    pool: Arc<Pool>,
+    pool: Arc<P>,
     used: AtomicU64,
 }
 
-impl Runtimes {
-    /// The pool of the runtime this is called on.
-    pub(super) fn pool(&self, options: &Options) -> Result<Arc<Pool>, TierError> {
+impl<P> Default for Runtimes<P> {
+    fn default() -> Self {
+        Self { known: RwLock::default(), uses: AtomicU64::new(0) }
+    }
+}
+
+impl<P> Runtimes<P> {
+    /// The pool of the runtime this is called on, made if it has none.
+    pub(crate) fn pool(&self, make: impl FnOnce() -> P) -> Result<Arc<P>, TierError> {
         let runtime = Handle::try_current().map_err(|_| TierError::NoRuntime)?.id();
         let use_number = self.uses.fetch_add(1, Ordering::Relaxed);
-        let find = |known: &[Known]| {
+        let find = |known: &[Known<P>]| {
             let known = known.iter().find(|known| known.runtime == runtime)?;
             known.used.store(use_number, Ordering::Relaxed);
             Some(Arc::clone(&known.pool))
@@ -61,7 +66,7 @@ impl Runtimes {
                 .map_or(0, |(index, _)| index);
             known.swap_remove(oldest);
         }
-        let pool = Arc::new(Pool::new(options));
+        let pool = Arc::new(make());
         known.push(Known { runtime, pool: Arc::clone(&pool), used: AtomicU64::new(use_number) });
         Ok(pool)
     }

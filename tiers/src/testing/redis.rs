@@ -1,27 +1,18 @@
 //! [`RedisServer`]: a `redis-server` process of one test.
 //!
 //! Its settings go into a file and not onto the command line, where a password that begins with
-//! dashes would be an option. Signals are sent by the shell's own `kill`, so that no `unsafe` and
-//! no further crate is needed for two of them.
+//! dashes would be an option.
 
-use std::{
-    fs, io,
-    net::TcpListener,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::{fs, io, path::Path};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::{Instant, sleep, timeout},
 };
 
-/// How long a server may take until it answers.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// Ports tried, when another process is quicker to take one.
-const PORTS: usize = 5;
+use super::process::{Process, Program, on_a_free_port};
+
+const PROGRAM: Program = Program { name: "redis-server", package: "redis-server" };
 
 /// A Redis server that belongs to the test: on a free loopback port, with its files in a temporary
 /// directory. Dropping it ends exactly this process and removes the directory.
@@ -39,8 +30,7 @@ const PORTS: usize = 5;
 pub struct RedisServer {
     port: u16,
     settings: Settings,
-    directory: PathBuf,
-    process: Option<Child>,
+    process: Process,
 }
 
 /// A server about to be started.
@@ -76,18 +66,13 @@ impl RedisServerBuilder {
     /// # Errors
     /// When `redis-server` is missing (the message says how to install it) or does not come up.
     pub async fn start(self) -> io::Result<RedisServer> {
-        let directory = temporary_directory()?;
-        let mut server = RedisServer { port: 0, settings: self.settings, directory, process: None };
-        let mut last = io::Error::other("no port was tried");
-        for _ in 0..PORTS {
-            server.port = free_port()?;
-            match server.launch().await {
-                Ok(()) => return Ok(server),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(error),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        on_a_free_port(async |port| {
+            let (settings, process) = (self.settings.clone(), Process::new(PROGRAM)?);
+            let mut server = RedisServer { port, settings, process };
+            server.launch().await?;
+            Ok(server)
+        })
+        .await
     }
 }
 
@@ -128,11 +113,7 @@ impl RedisServer {
     /// # Errors
     /// When the system refuses the signal.
     pub fn kill(&mut self) -> io::Result<()> {
-        if let Some(mut process) = self.process.take() {
-            process.kill()?;
-            process.wait()?;
-        }
-        Ok(())
+        self.process.kill()
     }
 
     /// Stops the process without ending it (`SIGSTOP`): connections stay open, nothing is answered,
@@ -141,7 +122,7 @@ impl RedisServer {
     /// # Errors
     /// When the process has ended, or the system refuses the signal.
     pub fn freeze(&self) -> io::Result<()> {
-        self.signal("STOP")
+        self.process.signal("STOP")
     }
 
     /// Lets a frozen process go on (`SIGCONT`).
@@ -149,7 +130,7 @@ impl RedisServer {
     /// # Errors
     /// When the process has ended, or the system refuses the signal.
     pub fn thaw(&self) -> io::Result<()> {
-        self.signal("CONT")
+        self.process.signal("CONT")
     }
 
     /// Kills the process, if it runs, and starts it again on the same port with the same settings;
@@ -162,75 +143,14 @@ impl RedisServer {
         self.launch().await
     }
 
-    fn signal(&self, name: &str) -> io::Result<()> {
-        let Some(process) = &self.process else {
-            return Err(io::Error::other("the redis-server of this test has ended"));
-        };
-        let status = Command::new("sh")
-            .args(["-c", "kill -s \"$0\" \"$1\"", name, &process.id().to_string()])
-            .status()?;
-        if status.success() { Ok(()) } else { Err(io::Error::other("the signal was refused")) }
-    }
-
     /// Starts the process and waits until it serves; ends it again if it does not.
     async fn launch(&mut self) -> io::Result<()> {
-        let file = self.directory.join("redis.conf");
-        fs::write(&file, self.settings.file(self.port, &self.directory))?;
-        let log = fs::File::create(self.directory.join("redis.log"))?;
-        let process = Command::new("redis-server")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => io::Error::new(
-                    error.kind(),
-                    "redis-server is not installed: apt-get install redis-server",
-                ),
-                _ => error,
-            })?;
-        self.process = Some(process);
-        let answers = self.until_it_answers().await;
-        if answers.is_err() {
-            self.kill()?;
-        }
-        answers
-    }
-
-    async fn until_it_answers(&mut self) -> io::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(process) = &mut self.process
-                && process.try_wait()?.is_some()
-            {
-                return Err(self.failed("ended at once"));
-            }
-            if timeout(Duration::from_secs(1), serves(self.port)).await.is_ok_and(|serves| serves) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                return Err(self.failed("does not answer"));
-            }
-            // A real wait: for a process, which knows no clock of ours.
-            sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    fn failed(&self, how: &str) -> io::Error {
-        let log = fs::read_to_string(self.directory.join("redis.log")).unwrap_or_default();
-        io::Error::other(format!("redis-server {how}; its log:\n{log}"))
-    }
-}
-
-impl Drop for RedisServer {
-    fn drop(&mut self) {
-        // A frozen process dies of SIGKILL too, but its parent may wait longer for it.
-        if self.process.is_some() {
-            let _ = self.thaw();
-        }
-        let _ = self.kill();
-        let _ = fs::remove_dir_all(&self.directory);
+        let directory = self.process.directory();
+        let file = directory.join("redis.conf");
+        fs::write(&file, self.settings.file(self.port, directory))?;
+        let port = self.port;
+        let file = file.to_string_lossy().into_owned();
+        self.process.launch(&[file], async || serves(port).await).await
     }
 }
 
@@ -271,15 +191,4 @@ async fn serves(port: u16) -> bool {
     answer
         .get(..read)
         .is_some_and(|answer| answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH"))
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
-}
-
-fn temporary_directory() -> io::Result<PathBuf> {
-    let name = format!("tiered-redis-{}-{:016x}", std::process::id(), fastrand::u64(..));
-    let directory = std::env::temp_dir().join(name);
-    fs::create_dir(&directory)?;
-    Ok(directory)
 }

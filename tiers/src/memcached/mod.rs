@@ -1,0 +1,325 @@
+//! [`Memcached`]: L2 on memcached servers, by the meta protocol.
+//!
+//! The story of an operation: [`key`] spells the key for the wire, [`servers`] picks its server, [`pool`]
+//! finds a connection of the caller's runtime, dialled if need be, [`exchange`] sends commands in one
+//! piece and reads their answers, and this file turns those into the contract's words.
+//!
+//! # The fence, without scripts
+//!
+//! memcached changes one item at a time, so the lease is two items. The *lease item* holds the token
+//! and only keeps others from loading too. What fences is the *compare-and-swap number* of the value's
+//! own item, for which a missing value is given an empty place, a *stub*: a fill stores only if that
+//! number is still the one that was read with the lease. Whatever happens to the item in between
+//! changes it or takes the item away: `delete`, `set`, another fill, a lease by force, eviction.
+//!
+//! - The numbers begin anew with the server. So a fill uses a connection that was dialled before its
+//!   lease was asked for: a server that restarted has closed it. If none is left, nothing is stored.
+//! - The number and the lease's age are kept in this process, by token. A token that is not known
+//!   here, or whose time is over, fills nothing.
+//! - `set` drops the value, which leaves a stub, and fills that: a store that arrives late finds another
+//!   number.
+//!
+//! Rejected: the client's own pool, which hides the connection; `gat` and touch, which renew what an
+//! invalidation may have dropped; and `flush_all`, which is not ours to send.
+
+mod exchange;
+mod key;
+mod leases;
+mod options;
+mod pool;
+mod servers;
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use memcache::exp::ReturnCode;
+use tokio::time::Instant;
+
+use self::{
+    exchange::{Answer, Command},
+    key::Spelling,
+    leases::{Held, Leases},
+    options::Options,
+    pool::Pool,
+    servers::Servers,
+};
+use crate::{
+    Abilities, Claim, ConfigError, Fill, Found, Lease, LeaseToken, RemoteTier, TierError,
+    runtimes::Runtimes,
+};
+
+/// A remote tier on one or several memcached servers, 1.6.12 or newer.
+///
+/// Each key has its server, by rendezvous hashing over the addresses as they are written: all processes
+/// must write them alike. A server that is down costs its share of the keys and no more; they are *not*
+/// moved to others, for a value that was invalidated elsewhere would come back with the server.
+///
+/// memcached counts whole seconds. A value whose life is under 2 s is not stored and lives in L1 alone;
+/// one over 30 days is stored for 30 days; others lose the fraction. The remaining life that `get`
+/// reports is up to one second short of the true one.
+///
+/// A value longer than [`max_value_bytes`](Self::max_value_bytes) is not stored ([`Fill::Skipped`]). memcached
+/// evicts what it needs room for, leases among it, and that costs warmth and nothing else. It knows no
+/// prefixes: [`clear`](RemoteTier::clear) is refused ([`TierError::Unsupported`]). Connections are plain
+/// TCP, without authentication.
+///
+/// Making one touches neither a runtime nor the network. Each tokio runtime that uses the tier gets
+/// connections of its own, each for one operation at a time. Dropping an operation's future closes its
+/// connection, and harms nobody.
+///
+/// ```
+/// use tiered_tiers::Memcached;
+///
+/// let one = Memcached::new("127.0.0.1:11211")?;
+/// let several = Memcached::new("cache-1:11211,cache-2:11211")?.connections(32);
+/// # Ok::<(), tiered_tiers::ConfigError>(())
+/// ```
+pub struct Memcached {
+    options: Options,
+    servers: Servers,
+    runtimes: Runtimes<Vec<Pool>>,
+    leases: Leases,
+}
+
+/// How often a `set` tries, when others write the same key at the same moment.
+const ATTEMPTS: usize = 4;
+/// The client flags of a value; a stub has none.
+const VALUE: u32 = 1;
+
+impl Memcached {
+    /// A tier on the servers at `addresses`, `host:port` each, separated by commas; the port is 11211
+    /// unless told.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] that quotes the address that cannot be one.
+    pub fn new(addresses: &str) -> Result<Self, ConfigError> {
+        Ok(Self {
+            servers: Servers::from_list(addresses)?,
+            options: Options::default(),
+            runtimes: Runtimes::default(),
+            leases: Leases::default(),
+        })
+    }
+
+    /// The most connections to each server, for each runtime, 1 to 1,024. Default: 16. They are dialled
+    /// as they are needed; each carries one operation at a time.
+    #[must_use]
+    pub fn connections(self, connections: usize) -> Self {
+        self.with(|options| options.connections = connections)
+    }
+
+    /// How long a dial may take, name resolution included. Default: 500 ms.
+    #[must_use]
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        self.with(|options| options.connect_timeout = timeout)
+    }
+
+    /// How long an operation waits for a free connection and for its answers. Default: 250 ms.
+    #[must_use]
+    pub fn response_timeout(self, timeout: Duration) -> Self {
+        self.with(|options| options.response_timeout = timeout)
+    }
+
+    /// The longest value that is stored, in bytes. Default: 1 MiB less 1 KiB, for memcached's own limit (`-I`) is
+    /// 1 MiB, its bookkeeping and the key included.
+    #[must_use]
+    pub fn max_value_bytes(self, bytes: usize) -> Self {
+        self.with(|options| options.max_value_bytes = bytes)
+    }
+
+    /// The same tier with other options; connections made with the old ones are left.
+    fn with(mut self, change: impl FnOnce(&mut Options)) -> Self {
+        change(&mut self.options);
+        self.runtimes = Runtimes::default();
+        self
+    }
+
+    /// Sends commands in one piece to the server of number `server`, and gives their answers.
+    async fn ask(&self, server: usize, commands: &[Command]) -> Result<Vec<Answer>, TierError> {
+        let pools = self.pools()?;
+        let pool = pools.get(server).ok_or_else(servers::none)?;
+        pool.ask(self.servers.address(server), &self.options, commands).await
+    }
+
+    /// As [`ask`](Self::ask), on a connection dialled before `moment`; `None` if there is none.
+    async fn ask_as_of(
+        &self,
+        server: usize,
+        moment: Instant,
+        commands: &[Command],
+    ) -> Result<Option<Vec<Answer>>, TierError> {
+        let pools = self.pools()?;
+        let pool = pools.get(server).ok_or_else(servers::none)?;
+        pool.ask_as_of(moment, &self.options, commands).await
+    }
+
+    fn pools(&self) -> Result<std::sync::Arc<Vec<Pool>>, TierError> {
+        self.runtimes.pool(|| (0..self.servers.len()).map(|_| Pool::new(&self.options)).collect())
+    }
+
+    /// Sends a fill and what ends its lease, on a connection dialled before `begun`.
+    async fn store(
+        &self,
+        server: usize,
+        begun: Instant,
+        commands: [Command; 2],
+    ) -> Result<Fill, TierError> {
+        let answers = match self.ask_as_of(server, begun, &commands).await {
+            // Its limit (`-I`) is lower than ours; it has dropped what it had.
+            Err(TierError::Refused(words)) if words.contains("too large") => {
+                return Ok(Fill::Skipped);
+            }
+            answers => answers?,
+        };
+        match answers.and_then(|answers| answers.into_iter().next()) {
+            Some(Answer { code: ReturnCode::Hd, .. }) => Ok(Fill::Stored),
+            Some(_) | None => Ok(Fill::Refused),
+        }
+    }
+
+    /// Whether the value may lie here, and for how many seconds.
+    fn storable(&self, bytes: &Bytes, life: Duration) -> Option<u32> {
+        (bytes.len() <= self.options.max_value_bytes).then(|| options::life(life)).flatten()
+    }
+}
+
+impl fmt::Debug for Memcached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memcached")
+            .field("servers", &self.servers)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl RemoteTier for Memcached {
+    fn name(&self) -> &'static str {
+        "memcached"
+    }
+
+    async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError> {
+        let key = Spelling::of(key);
+        let answers = self.ask(self.servers.of(&key), &[Command::look(&key)]).await?;
+        Ok(answers.into_iter().next().ok_or_else(exchange::missing)?.found())
+    }
+
+    async fn lease(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+        claim: Claim,
+    ) -> Result<Lease, TierError> {
+        let key = Spelling::of(key);
+        let seconds = leases::seconds(life);
+        let server = self.servers.of(&key);
+        let mut commands = Vec::with_capacity(4);
+        if claim == Claim::ByForce {
+            // The value stays, under another number. Before the claim: of two who come by force, the one
+            // whose claim stands is renumbered by nobody.
+            commands.push(Command::renumber(&key));
+        }
+        commands.push(Command::claim(&key, token, seconds, claim));
+        // Whoever has the lease now, by its token: it may have been this one's before.
+        commands.push(Command::look_at_lease(&key));
+        commands.push(Command::look_or_stub(&key, seconds));
+        let begun = Instant::now();
+        let mut answers = self.ask(server, &commands).await?.into_iter().rev();
+        let value = answers.next().ok_or_else(exchange::missing)?;
+        let lease = answers.next().ok_or_else(exchange::missing)?;
+        let numbers = lease.cas.zip(value.cas);
+        let found = value.found();
+        match numbers {
+            Some((lease_cas, value_cas)) if lease.value.as_deref() == Some(token.as_bytes()) => {
+                let held = Held { begun, life, server, lease_cas, value_cas };
+                self.leases.remember(token, &key, held);
+                Ok(Lease::Granted(found))
+            }
+            // Or evicted between two commands, perhaps: then nobody loads for a moment.
+            _ => Ok(Lease::Held(found)),
+        }
+    }
+
+    async fn fill(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        bytes: Bytes,
+        life: Duration,
+    ) -> Result<Fill, TierError> {
+        let key = Spelling::of(key);
+        let Some(held) = self.leases.take(token, &key) else { return Ok(Fill::Refused) };
+        let release = Command::release(&key, held.lease_cas);
+        let Some(seconds) = self.storable(&bytes, life) else {
+            self.ask_as_of(held.server, held.begun, &[release]).await?;
+            return Ok(Fill::Skipped);
+        };
+        let fill = Command::fill(&key, held.value_cas, bytes, seconds);
+        self.store(held.server, held.begun, [fill, release]).await
+    }
+
+    async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
+        let key = Spelling::of(key);
+        let Some(held) = self.leases.take(token, &key) else { return Ok(()) };
+        let release = Command::release(&key, held.lease_cas);
+        self.ask_as_of(held.server, held.begun, &[release]).await.map(drop)
+    }
+
+    /// Two round trips: the value goes and a stub takes its place, then the fill. It is tried again if
+    /// somebody else's fill or write came between.
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
+        let Some(seconds) = self.storable(&bytes, life) else {
+            self.delete(key).await?;
+            return Ok(Fill::Skipped);
+        };
+        let key = Spelling::of(key);
+        let server = self.servers.of(&key);
+        // As long as the fill may be on its way.
+        let stub = leases::seconds(self.options.response_timeout.saturating_mul(2));
+        let empty = [Command::delete(&key), Command::look_or_stub(&key, stub)];
+        for _ in 0..ATTEMPTS {
+            let begun = Instant::now();
+            let looked = self.ask(server, &empty).await?.into_iter().next_back();
+            let cas = looked.and_then(|looked| looked.cas).ok_or_else(exchange::missing)?;
+            let fill = Command::fill(&key, cas, bytes.clone(), seconds);
+            match self.store(server, begun, [fill, Command::delete_lease(&key)]).await? {
+                Fill::Refused => {}
+                ended => return Ok(ended),
+            }
+        }
+        Ok(Fill::Refused)
+    }
+
+    async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
+        let key = Spelling::of(key);
+        let commands = [Command::delete(&key), Command::delete_lease(&key)];
+        self.ask(self.servers.of(&key), &commands).await.map(drop)
+    }
+
+    async fn clear(&self, _: &[u8]) -> Result<(), TierError> {
+        Err(TierError::Unsupported("memcached knows no prefixes".into()))
+    }
+
+    async fn ping(&self) -> Result<(), TierError> {
+        let commands = [Command::noop()];
+        let asked = (0..self.servers.len()).map(|server| self.ask(server, &commands));
+        join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            clears: false,
+            tick: Duration::from_secs(1),
+            shortest_life: Duration::from_secs(options::SHORTEST),
+            longest_life: Duration::from_secs(options::LONGEST),
+            longest_value: self.options.max_value_bytes,
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.options.check()
+    }
+}
