@@ -184,7 +184,8 @@ impl<C> Builder<C> {
     }
 
     /// How many invalidations may wait for an unreachable server before its namespace is cleared
-    /// instead; 65,536 unless told.
+    /// instead; 65,536 unless told. A server that cannot be cleared, memcached say, is left alone instead
+    /// until the longest life that this cache has stored with is over.
     pub fn max_pending(mut self, keys: usize) -> Self {
         self.max_pending = keys;
         self
@@ -222,7 +223,10 @@ impl<C> Builder<C> {
             local_for: self.l2.is_some().then_some(self.local_for),
             l1: self.l1,
             l2: self.l2.map(|tier| {
-                L2::new(tier, Arc::clone(&meter), Arc::clone(&name), self.budget, self.lease_for)
+                let (meter, name) = (Arc::clone(&meter), Arc::clone(&name));
+                let l2 = L2::new(tier, meter, name, self.budget, self.lease_for);
+                l2.note_life(self.lifetimes.fresh_for + self.lifetimes.stale_for);
+                l2
             }),
             name,
             fence: Fence::new(),

@@ -8,7 +8,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -57,6 +57,8 @@ pub(crate) struct L2 {
     lease_for: Duration,
     down: AtomicBool,
     recovered: Mutex<Option<Instant>>,
+    /// The longest life that was stored, in milliseconds.
+    longest_life: AtomicU64,
 }
 
 impl L2 {
@@ -75,6 +77,7 @@ impl L2 {
             lease_for,
             down: AtomicBool::new(false),
             recovered: Mutex::default(),
+            longest_life: AtomicU64::new(0),
         }
     }
 
@@ -92,6 +95,23 @@ impl L2 {
     pub(crate) fn budget_after(&self, waited: Duration) -> Budget {
         let is_down = self.down.load(Ordering::Relaxed);
         Budget(if is_down { self.budget.saturating_sub(waited) } else { self.budget })
+    }
+
+    /// Whether the tier can be cleared by a prefix.
+    pub(crate) fn clears(&self) -> bool {
+        self.tier.abilities().clears
+    }
+
+    /// The longest life of what this process has stored, and may have stored before it restarted.
+    pub(crate) fn longest_life(&self) -> Duration {
+        Duration::from_millis(self.longest_life.load(Ordering::Relaxed))
+    }
+
+    /// Takes note of a life that something may be stored with.
+    pub(crate) fn note_life(&self, life: Duration) {
+        let life = life.min(self.tier.abilities().longest_life);
+        let millis = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+        self.longest_life.fetch_max(millis, Ordering::Relaxed);
     }
 
     /// How long a lease is granted for.
@@ -142,6 +162,7 @@ impl L2 {
         life: Duration,
         budget: &mut Budget,
     ) -> Result<Fill, TierError> {
+        self.note_life(life);
         self.run(Op::Fill, budget, async { self.tier.fill(key, token, bytes, life).await }, filled)
             .await
     }
@@ -165,6 +186,7 @@ impl L2 {
         life: Duration,
         budget: &mut Budget,
     ) -> Result<(), TierError> {
+        self.note_life(life);
         let (slot, other) = (slot.key(wire), slot.other().key(wire));
         let set = async {
             let stored = self.tier.set(&slot, bytes, life).await?;

@@ -11,6 +11,7 @@
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
 };
 
 use crate::{Key, sync::Mutex};
@@ -27,8 +28,8 @@ pub(crate) struct Pending {
 #[derive(Debug, Default)]
 struct State {
     keys: HashMap<Key, u64>,
-    /// Set by an overflow: the number of the last one.
-    void: Option<u64>,
+    /// Set by an overflow: the number of the last one, and when it was.
+    void: Option<(u64, Instant)>,
     count: u64,
     replaying: bool,
 }
@@ -55,8 +56,8 @@ pub(crate) enum Standing {
 pub(crate) enum Task {
     /// Delete this key.
     Delete(Key, u64),
-    /// Clear the namespace.
-    Clear(u64),
+    /// Clear the namespace, which has been void since then.
+    Clear(u64, Instant),
 }
 
 impl Pending {
@@ -69,8 +70,8 @@ impl Pending {
         !self.any.load(Ordering::Acquire)
     }
 
-    /// Queues a key. Says whether this overflowed the queue.
-    pub(crate) fn push(&self, key: Key) -> bool {
+    /// Queues a key at `now`. Says whether this overflowed the queue.
+    pub(crate) fn push(&self, key: Key, now: Instant) -> bool {
         let mut state = self.state.lock();
         self.any.store(true, Ordering::Release);
         state.count += 1;
@@ -79,7 +80,7 @@ impl Pending {
             || (state.keys.len() >= self.bound && !state.keys.contains_key(&key))
         {
             // What this one invalidates may be newer than what a clear under way has seen.
-            let first = state.void.replace(count).is_none();
+            let first = state.void.replace((count, now)).is_none();
             state.keys = HashMap::new();
             return first;
         }
@@ -110,7 +111,7 @@ impl Pending {
     /// The server has cleared the namespace after overflow `count`.
     pub(crate) fn confirm_clear(&self, count: u64) {
         let mut state = self.state.lock();
-        if state.void == Some(count) {
+        if state.void.is_some_and(|(of, _)| of == count) {
             state.void = None;
             self.any.store(!state.is_empty(), Ordering::Release);
         }
@@ -120,7 +121,7 @@ impl Pending {
     pub(crate) fn next(&self, most: usize) -> Vec<Task> {
         let state = self.state.lock();
         match state.void {
-            Some(count) => vec![Task::Clear(count)],
+            Some((count, since)) => vec![Task::Clear(count, since)],
             None => {
                 let task = |(key, count): (&Key, &u64)| Task::Delete(key.clone(), *count);
                 state.keys.iter().take(most).map(task).collect()
@@ -164,9 +165,9 @@ mod tests {
     fn a_key_stands_until_its_last_invalidation_is_confirmed() {
         let pending = Pending::new(8);
         let key = Key::from("a");
-        assert!(!pending.push(key.clone()));
+        assert!(!pending.push(key.clone(), Instant::now()));
         let Standing::Delete(first) = pending.standing(&key) else { panic!("not pending") };
-        assert!(!pending.push(key.clone()));
+        assert!(!pending.push(key.clone(), Instant::now()));
         pending.confirm(&key, first);
         assert!(matches!(pending.standing(&key), Standing::Delete(second) if second > first));
         assert_eq!(pending.standing(&Key::from("b")), Standing::Clear);
@@ -175,13 +176,16 @@ mod tests {
     #[test]
     fn an_overflow_voids_the_namespace_until_a_later_clear() {
         let pending = Pending::new(2);
-        assert!(!pending.push(Key::from(1)));
-        assert!(!pending.push(Key::from(2)));
-        assert!(!pending.push(Key::from(2)), "a key already queued needs no more room");
-        assert!(pending.push(Key::from(3)));
+        assert!(!pending.push(Key::from(1), Instant::now()));
+        assert!(!pending.push(Key::from(2), Instant::now()));
+        assert!(
+            !pending.push(Key::from(2), Instant::now()),
+            "a key already queued needs no more room"
+        );
+        assert!(pending.push(Key::from(3), Instant::now()));
         assert_eq!(pending.standing(&Key::from("never seen")), Standing::Void);
-        let Some(Task::Clear(count)) = pending.next(9).pop() else { panic!("no clear") };
-        assert!(!pending.push(Key::from(4)), "told once");
+        let Some(Task::Clear(count, _)) = pending.next(9).pop() else { panic!("no clear") };
+        assert!(!pending.push(Key::from(4), Instant::now()), "told once");
         pending.confirm_clear(count);
         assert_eq!(
             pending.standing(&Key::from(4)),
@@ -194,7 +198,7 @@ mod tests {
     fn one_replay_at_a_time_and_none_for_nothing() {
         let pending = Pending::new(8);
         assert!(!pending.claim_replay());
-        pending.push(Key::from(1));
+        pending.push(Key::from(1), Instant::now());
         assert!(pending.claim_replay());
         assert!(!pending.claim_replay());
         assert!(!pending.finish_replay());

@@ -16,11 +16,20 @@ const STEP: usize = 256;
 
 /// Queues the invalidation of a key that the server has not confirmed.
 pub(crate) fn queue(stack: &Arc<Stack>, key: &Key) {
-    if stack.pending.push(key.clone()) {
-        tracing::warn!(
-            cache = &*stack.name,
-            "too many invalidations are pending: L2 is not used until its namespace is cleared"
-        );
+    if stack.pending.push(key.clone(), stack.clock.now()) {
+        match &stack.l2 {
+            Some(l2) if !l2.clears() => tracing::warn!(
+                cache = &*stack.name,
+                tier = l2.name(),
+                for_at_least = ?l2.longest_life(),
+                "too many invalidations are pending, and this tier cannot be cleared: L2 is not used until what is \
+                 stored there has expired"
+            ),
+            _ => tracing::warn!(
+                cache = &*stack.name,
+                "too many invalidations are pending: L2 is not used until its namespace is cleared"
+            ),
+        }
     }
     start(stack);
 }
@@ -71,7 +80,8 @@ async fn run(mut running: Running) {
     }
 }
 
-/// Replays some; says whether the server answered.
+/// Replays some; says whether the server answered. A server that cannot be cleared is waited for until
+/// all that may be stale there has expired.
 async fn step(stack: &Stack) -> bool {
     let Some(l2) = &stack.l2 else { return false };
     for task in stack.pending.next(STEP) {
@@ -80,7 +90,14 @@ async fn step(stack: &Stack) -> bool {
                 let deleted = l2.delete(&key.wire(&stack.namespace), &mut l2.budget()).await;
                 deleted.map(|()| stack.pending.confirm(&key, count))
             }
-            Task::Clear(count) => {
+            Task::Clear(count, since) if !l2.clears() => {
+                if stack.clock.now().saturating_duration_since(since) < l2.longest_life() {
+                    return false;
+                }
+                stack.pending.confirm_clear(count);
+                Ok(())
+            }
+            Task::Clear(count, _) => {
                 let prefix = format!("{}:", stack.namespace);
                 let cleared = l2.clear(prefix.as_bytes()).await;
                 cleared.map(|()| stack.pending.confirm_clear(count))

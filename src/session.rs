@@ -287,7 +287,8 @@ impl<'a> Session<'a> {
                     Ok(Fill::Stored) => self.l2.drop_slot(&key, &mut self.budget).await.is_err(),
                     // Overtaken: what is there now may be newer. Or its lease ran out, and it is not.
                     Ok(Fill::Refused) => walk.stack.clock.now() >= lease.ends,
-                    Err(_) => true,
+                    // It keeps no such value; what was there may be there still.
+                    Ok(Fill::Skipped) | Err(_) => true,
                 };
                 return;
             }

@@ -11,6 +11,7 @@ scenarios! {
     a_set_without_a_server_is_served_here_and_the_old_value_nowhere,
     a_later_success_ends_the_waiting,
     too_many_pending_invalidations_clear_the_namespace,
+    a_server_that_cannot_be_cleared_is_left_alone_until_all_has_expired,
     a_load_that_began_before_a_pending_invalidation_does_not_fill_the_server,
 }
 
@@ -102,6 +103,31 @@ async fn too_many_pending_invalidations_clear_the_namespace() {
         assert!(other.get::<i32>(key).await.unwrap().is_none_or(|value| *value == 100));
     }
     assert!(stranger.key(0).skip_l1().get::<u32>().await.unwrap().is_some());
+}
+
+async fn a_server_that_cannot_be_cleared_is_left_alone_until_all_has_expired() {
+    let rig = rig();
+    let l2 = rig.l2.clone().unclearable();
+    let cache = node(&l2, &rig.clock, |builder| builder.max_pending(4).stale_for(30 * SECOND));
+    let long = cache.key("long").fresh_for(100 * SECOND);
+    assert_eq!(long.set(0_i32).await.unwrap(), Ack::Done);
+    l2.switch(State::Failing);
+    for key in 0..6 {
+        assert_eq!(cache.invalidate(key).await.unwrap(), Ack::Pending);
+    }
+    l2.switch(State::Up);
+    // Whatever was stored, with the longest life that this cache has given, may still be there.
+    let before = l2.operations();
+    rig.clock.advance(129 * SECOND);
+    for _ in 0..20 {
+        assert_eq!(cache.key("long").skip_l1().lookup::<i32>().await.ok().map(|a| a.value), None);
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    assert_eq!((l2.operations(), cache.health().await.pending), (before, 1));
+    rig.clock.advance(2 * SECOND);
+    replayed(&cache).await;
+    assert_eq!(cache.set("new", 1).await.unwrap(), Ack::Done);
+    assert_eq!(cache.key("new").skip_l1().get::<i32>().await.unwrap().as_deref(), Some(&1));
 }
 
 async fn a_load_that_began_before_a_pending_invalidation_does_not_fill_the_server() {

@@ -204,7 +204,7 @@ impl RemoteTier for Slow {
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.memory.release(key, token).await
     }
-    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<(), TierError> {
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         self.memory.set(key, bytes, life).await
     }
     async fn delete(&self, key: &[u8]) -> Result<(), TierError> {

@@ -297,7 +297,7 @@ impl RemoteTier for Panicking {
     async fn release(&self, _: &[u8], _: LeaseToken) -> Result<(), TierError> {
         panic!("release")
     }
-    async fn set(&self, _: &[u8], _: Bytes, _: Duration) -> Result<(), TierError> {
+    async fn set(&self, _: &[u8], _: Bytes, _: Duration) -> Result<Fill, TierError> {
         panic!("set")
     }
     async fn delete(&self, _: &[u8]) -> Result<(), TierError> {

@@ -10,7 +10,9 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tiered::tiers::{Claim, Fill, Found, Lease, LeaseToken, Memory, RemoteTier, TierError};
+use tiered::tiers::{
+    Abilities, Claim, Fill, Found, Lease, LeaseToken, Memory, RemoteTier, TierError,
+};
 use tokio::sync::Semaphore;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,7 @@ pub struct Switchable {
     state: Arc<Mutex<State>>,
     gate: Arc<Semaphore>,
     operations: Arc<AtomicUsize>,
+    unclearable: bool,
 }
 
 impl Switchable {
@@ -43,7 +46,14 @@ impl Switchable {
             state: Arc::new(Mutex::new(State::Up)),
             gate: Arc::new(Semaphore::new(0)),
             operations: Arc::default(),
+            unclearable: false,
         }
+    }
+
+    /// The same as a tier that cannot clear.
+    pub fn unclearable(mut self) -> Self {
+        self.unclearable = true;
+        self
     }
 
     pub fn switch(&self, state: State) {
@@ -126,7 +136,15 @@ impl RemoteTier for Switchable {
     async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
         self.pass(key, self.inner.delete(key)).await?
     }
+    fn abilities(&self) -> Abilities {
+        let mut abilities = self.inner.abilities();
+        abilities.clears = !self.unclearable;
+        abilities
+    }
     async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
+        if self.unclearable {
+            return Err(TierError::Unsupported("switched off".into()));
+        }
         self.pass(prefix, self.inner.clear(prefix)).await?
     }
     async fn ping(&self) -> Result<(), TierError> {

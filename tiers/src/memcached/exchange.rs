@@ -1,7 +1,9 @@
 //! Commands and answers: what is said to a server, in whose words it comes back.
 //!
-//! Every command carries its position, which the server repeats: an answer that belongs to another
-//! command ends the connection instead of becoming another key's value.
+//! Every command carries a number of its connection, which the server repeats: an answer that belongs to
+//! another command ends the connection instead of becoming another key's value. Only that a key is not
+//! there (`EN`) is said without the number; such an answer in a wrong place is a miss, and the next one
+//! ends the connection.
 
 use std::time::Duration;
 
@@ -110,33 +112,33 @@ fn look() -> GetOptions {
     options
 }
 
-/// Sends commands in one piece and reads their answers. After an error, and when its future is
-/// dropped, the connection is of no more use.
+/// Sends commands in one piece and reads their answers; `asked` counts the commands of the connection.
+/// After an error, and when its future is dropped, the connection is of no more use.
 pub(super) async fn exchange(
     connection: &mut AsyncMetaConnection,
+    asked: &mut u64,
     commands: &[Command],
 ) -> Result<Vec<Answer>, TierError> {
+    let first = *asked;
     let mut numbered = Vec::with_capacity(commands.len());
-    for (position, command) in commands.iter().enumerate() {
+    for command in commands {
         let command = command.0.clone().map_err(|words| TierError::Protocol(words.into()))?;
-        numbered.push(command.flag(format!("O{position}")));
+        numbered.push(command.flag(format!("O{asked}")));
+        *asked += 1;
     }
-    let mut answers = Vec::with_capacity(commands.len());
-    for response in connection.execute_batch(&numbered).await.map_err(|error| failed(&error))? {
-        answers.push(answer(response, answers.len())?);
-    }
-    Ok(answers)
+    let responses = connection.execute_batch(&numbered).await.map_err(|error| failed(&error))?;
+    responses.into_iter().zip(first..).map(|(response, number)| answer(response, number)).collect()
 }
 
-fn answer(response: MetaResponse, position: usize) -> Result<Answer, TierError> {
+fn answer(response: MetaResponse, number: u64) -> Result<Answer, TierError> {
     let result = parse_meta_result(response).map_err(|error| failed(&error))?;
     let echoed = result.opaque.as_deref();
-    if echoed.is_some_and(|echoed| echoed != position.to_string().as_bytes()) {
+    if echoed.is_some_and(|echoed| echoed != number.to_string().as_bytes()) {
         return Err(TierError::Protocol("an answer to another command".into()));
     }
-    // Only what says nothing of an item comes without the position.
+    // Only what says nothing of an item comes without the number.
     if echoed.is_none() && !matches!(result.rc, ReturnCode::En | ReturnCode::Mn) {
-        return Err(TierError::Protocol("an answer without its position".into()));
+        return Err(TierError::Protocol("an answer without its number".into()));
     }
     Ok(Answer {
         code: result.rc,

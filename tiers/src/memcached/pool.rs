@@ -40,6 +40,8 @@ struct Connection {
     /// The same socket, to see whether the server has closed it.
     socket: Socket,
     dialled: Instant,
+    /// Commands so far.
+    asked: u64,
 }
 
 impl std::fmt::Debug for Connection {
@@ -99,8 +101,9 @@ impl Pool {
         patience: Duration,
         commands: &[Command],
     ) -> Result<Vec<Answer>, TierError> {
-        let asked = timeout(patience, exchange(&mut connection.stream, commands)).await;
-        let answers = asked.unwrap_or(Err(TierError::Timeout))?;
+        let Connection { stream, asked, .. } = &mut connection;
+        let answered = timeout(patience, exchange(stream, asked, commands)).await;
+        let answers = answered.unwrap_or(Err(TierError::Timeout))?;
         self.idle().push(connection);
         Ok(answers)
     }
@@ -165,7 +168,7 @@ impl Connection {
         let stream = stream.into_std()?;
         let socket = stream.try_clone()?;
         let stream = AsyncMetaConnection::from_stream(TcpStream::from_std(stream)?);
-        Ok(Self { stream, socket, dialled })
+        Ok(Self { stream, socket, dialled, asked: 0 })
     }
 
     /// Whether it is open and nothing is on its way: what lies idle has no answer to expect. One
