@@ -17,7 +17,7 @@ const MANY: usize = 1_024;
 /// A lease of this process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
-    /// Before it was asked for.
+    /// When it was asked for.
     pub(super) begun: Instant,
     pub(super) life: Duration,
     pub(super) server: usize,

@@ -12,8 +12,8 @@
 //! number is still the one that was read with the lease. Whatever happens to the item in between
 //! changes it or takes the item away: `delete`, `set`, another fill, a lease by force, eviction.
 //!
-//! - The numbers begin anew with the server. So a fill uses a connection that was dialled before its
-//!   lease was asked for: a server that restarted has closed it. If none is left, nothing is stored.
+//! - The numbers begin anew with the server. So a fill uses a connection that was open when its lease
+//!   was asked for: a server that restarted has closed it. If none is left, nothing is stored.
 //! - The number and the lease's age are kept in this process, by token. A token that is not known
 //!   here, or whose time is over, fills nothing.
 //! - `set` drops the value, which leaves a stub, and fills that: a store that arrives late finds another
@@ -136,14 +136,19 @@ impl Memcached {
         self
     }
 
-    /// Sends commands in one piece to the server of number `server`, and gives their answers.
-    async fn ask(&self, server: usize, commands: &[Command]) -> Result<Vec<Answer>, TierError> {
+    /// Sends commands in one piece to the server of number `server`, and gives their answers, and when
+    /// they were sent.
+    async fn ask(
+        &self,
+        server: usize,
+        commands: &[Command],
+    ) -> Result<(Vec<Answer>, Instant), TierError> {
         let pools = self.pools()?;
         let pool = pools.get(server).ok_or_else(servers::none)?;
         pool.ask(self.servers.address(server), &self.options, commands).await
     }
 
-    /// As [`ask`](Self::ask), on a connection dialled before `moment`; `None` if there is none.
+    /// As [`ask`](Self::ask), on a connection that was open at `moment`; `None` if there is none left.
     async fn ask_as_of(
         &self,
         server: usize,
@@ -159,7 +164,7 @@ impl Memcached {
         self.runtimes.pool(|| (0..self.servers.len()).map(|_| Pool::new(&self.options)).collect())
     }
 
-    /// Sends a fill and what ends its lease, on a connection dialled before `begun`.
+    /// Sends a fill and what ends its lease, on a connection that was open when that began.
     async fn store(
         &self,
         server: usize,
@@ -202,7 +207,7 @@ impl RemoteTier for Memcached {
 
     async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError> {
         let key = Spelling::of(key);
-        let answers = self.ask(self.servers.of(&key), &[Command::look(&key)]).await?;
+        let (answers, _) = self.ask(self.servers.of(&key), &[Command::look(&key)]).await?;
         Ok(answers.into_iter().next().ok_or_else(exchange::missing)?.found())
     }
 
@@ -226,8 +231,8 @@ impl RemoteTier for Memcached {
         // Whoever has the lease now, by its token: it may have been this one's before.
         commands.push(Command::look_at_lease(&key));
         commands.push(Command::look_or_stub(&key, seconds));
-        let begun = Instant::now();
-        let mut answers = self.ask(server, &commands).await?.into_iter().rev();
+        let (answers, begun) = self.ask(server, &commands).await?;
+        let mut answers = answers.into_iter().rev();
         let value = answers.next().ok_or_else(exchange::missing)?;
         let lease = answers.next().ok_or_else(exchange::missing)?;
         let numbers = lease.cas.zip(value.cas);
@@ -281,8 +286,8 @@ impl RemoteTier for Memcached {
         let stub = leases::seconds(self.options.response_timeout.saturating_mul(2));
         let empty = [Command::delete(&key), Command::look_or_stub(&key, stub)];
         for _ in 0..ATTEMPTS {
-            let begun = Instant::now();
-            let looked = self.ask(server, &empty).await?.into_iter().next_back();
+            let (answers, begun) = self.ask(server, &empty).await?;
+            let looked = answers.into_iter().next_back();
             let cas = looked.and_then(|looked| looked.cas).ok_or_else(exchange::missing)?;
             let fill = Command::fill(&key, cas, bytes.clone(), seconds);
             match self.store(server, begun, [fill, Command::delete_lease(&key)]).await? {

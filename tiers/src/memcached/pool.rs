@@ -34,7 +34,7 @@ pub(super) struct Pool {
     failure: Mutex<Option<(Instant, TierError)>>,
 }
 
-/// A connection and when its dial began.
+/// A connection and when it was open.
 struct Connection {
     stream: AsyncMetaConnection,
     /// The same socket, to see whether the server has closed it.
@@ -60,13 +60,13 @@ impl Pool {
         }
     }
 
-    /// Sends commands in one piece, and gives their answers.
+    /// Sends commands in one piece, and gives their answers, and when they were sent.
     pub(super) async fn ask(
         &self,
         address: &str,
         options: &Options,
         commands: &[Command],
-    ) -> Result<Vec<Answer>, TierError> {
+    ) -> Result<(Vec<Answer>, Instant), TierError> {
         let mut patience = options.response_timeout;
         let start = Instant::now();
         let _place = self.place(patience).await?;
@@ -75,10 +75,11 @@ impl Pool {
             Some(connection) => connection,
             None => self.dial(address, options).await?,
         };
-        self.ask_on(connection, patience, commands).await
+        let sent = Instant::now();
+        self.ask_on(connection, patience, commands).await.map(|answers| (answers, sent))
     }
 
-    /// As [`ask`](Self::ask), on a connection that was dialled before `moment`, if there is one.
+    /// As [`ask`](Self::ask), on a connection that was open at `moment`, if there is one.
     pub(super) async fn ask_as_of(
         &self,
         moment: Instant,
@@ -89,7 +90,7 @@ impl Pool {
         let start = Instant::now();
         let _place = self.place(patience).await?;
         patience = patience.saturating_sub(start.elapsed());
-        let Some(connection) = self.take(|connection| connection.dialled < moment) else {
+        let Some(connection) = self.take(|connection| connection.dialled <= moment) else {
             return Ok(None);
         };
         self.ask_on(connection, patience, commands).await.map(Some)
@@ -131,10 +132,9 @@ impl Pool {
         if let Some(error) = self.recent_failure() {
             return Err(error);
         }
-        let dialled = Instant::now();
         let connected = timeout(options.connect_timeout, TcpStream::connect(address)).await;
         let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        match connected.and_then(|stream| Connection::over(stream, dialled)) {
+        match connected.and_then(Connection::over) {
             Ok(connection) => Ok(connection),
             Err(error) => {
                 let error = match error.kind() {
@@ -163,12 +163,12 @@ impl Pool {
 }
 
 impl Connection {
-    fn over(stream: TcpStream, dialled: Instant) -> io::Result<Self> {
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let stream = stream.into_std()?;
         let socket = stream.try_clone()?;
         let stream = AsyncMetaConnection::from_stream(TcpStream::from_std(stream)?);
-        Ok(Self { stream, socket, dialled, asked: 0 })
+        Ok(Self { stream, socket, dialled: Instant::now(), asked: 0 })
     }
 
     /// Whether it is open and nothing is on its way: what lies idle has no answer to expect. One

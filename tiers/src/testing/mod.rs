@@ -5,12 +5,16 @@
 
 mod admin;
 mod conformance;
+mod faulty;
 mod memcached;
 mod process;
+mod proxy;
 mod redis;
 
 pub use self::{
     conformance::remote_tier_conforms,
+    faulty::{Fault, Faulty, Plan},
     memcached::MemcachedServer,
+    proxy::{LinkFault, Proxy},
     redis::{RedisServer, RedisServerBuilder},
 };

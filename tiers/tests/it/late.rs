@@ -4,27 +4,38 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tiered_tiers::{
-    Claim, Fill, Lease, LeaseToken, Redis, RemoteTier, TierError, testing::RedisServer,
+    Claim, Fill, Lease, LeaseToken, TierError,
+    testing::{LinkFault, Proxy},
 };
 
-use crate::{heals, proxy::Proxy, wait};
+use crate::{
+    heals,
+    servers::{Kind, each_server},
+    wait,
+};
+
+each_server! {
+    a_set_that_timed_out_does_not_resurrect_its_value,
+    a_set_that_arrives_after_a_delete_stores_nothing,
+    a_fill_that_arrives_after_a_delete_stores_nothing,
+    no_reply_goes_to_the_wrong_key_when_futures_are_dropped,
+    an_operation_can_be_dropped_at_every_await,
+}
 
 const LIFE: Duration = Duration::from_secs(600);
 
-/// 1. A set begins. 2. The server freezes at some moment of it, and the set's deadline passes.
-/// 3. The server thaws and executes what is in its sockets, late. 4. A delete is acknowledged,
-/// perhaps before 3 is done, over another connection. From then on the value may not come back.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_set_that_timed_out_does_not_resurrect_its_value() {
-    let server = RedisServer::start().await.unwrap();
+/// A set begins. The server freezes at some moment of it, and the set's deadline passes. The server thaws
+/// and executes what is in its sockets, late. A delete is acknowledged, perhaps before that, over another
+/// connection. From then on the value may not come back.
+async fn a_set_that_timed_out_does_not_resurrect_its_value(kind: Kind) {
+    let server = kind.start().await;
     for round in 0..40_u64 {
         let timeout = Duration::from_millis(15);
-        let tier = Redis::new(&server.url()).unwrap().connections(2).response_timeout(timeout);
-        let tier = Arc::new(tier);
+        let tier = kind.tier(server.port(), timeout);
         let key = format!("k{round}");
         // Both connections are dialled and both know the scripts.
         for _ in 0..2 {
-            tier.set(key.as_bytes(), Bytes::from_static(b"old"), LIFE).await.unwrap();
+            let _ = tier.set(key.as_bytes(), Bytes::from_static(b"old"), LIFE).await;
         }
         let sets: Vec<_> = (0..2)
             .map(|_| {
@@ -53,29 +64,25 @@ async fn a_set_that_timed_out_does_not_resurrect_its_value() {
             drop(tier);
         }
         server.thaw().unwrap();
-        let deleter = Redis::new(&server.url()).unwrap();
-        heals(&deleter).await;
+        let deleter = server.tier();
+        heals(&*deleter).await;
         deleter.delete(key.as_bytes()).await.unwrap();
         for _ in 0..10 {
             assert_eq!(deleter.get(key.as_bytes()).await, Ok(None), "round {round}: it is back");
             wait(2).await;
         }
     }
-    assert!(server.keys_without_expiry().await.unwrap().is_empty());
 }
 
 /// The same with the order forced: a frozen server reads its old sockets first when it thaws, a slow
 /// network need not. The requests of sets are held back on their way, wherever each of them is; the
 /// delete goes past them and is acknowledged; then they arrive.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_set_that_arrives_after_a_delete_stores_nothing() {
-    let server = RedisServer::start().await.unwrap();
-    let direct = Redis::new(&server.url()).unwrap();
+async fn a_set_that_arrives_after_a_delete_stores_nothing(kind: Kind) {
+    let server = kind.start().await;
+    let direct = server.tier();
     for round in 0..80_u64 {
-        let proxy = Proxy::before(server.port()).await;
-        let timeout = Duration::from_millis(15);
-        let tier = Redis::new(&proxy.url()).unwrap().response_timeout(timeout);
-        let tier = Arc::new(tier);
+        let proxy = Proxy::before(server.port()).await.unwrap();
+        let tier = kind.tier(proxy.port(), Duration::from_millis(15));
         let key = format!("k{round}");
         for _ in 0..2 {
             let _ = tier.set(key.as_bytes(), Bytes::from_static(b"old"), LIFE).await;
@@ -91,7 +98,7 @@ async fn a_set_that_arrives_after_a_delete_stores_nothing() {
             })
             .collect();
         tokio::time::sleep(Duration::from_micros(round % 12 * 150)).await;
-        proxy.hold(true);
+        proxy.inject(LinkFault::HoldRequests);
         wait(20).await;
         for set in sets {
             set.abort();
@@ -101,7 +108,7 @@ async fn a_set_that_arrives_after_a_delete_stores_nothing() {
             drop(tier);
         }
         direct.delete(key.as_bytes()).await.unwrap();
-        proxy.hold(false);
+        proxy.heal();
         for _ in 0..5 {
             wait(2).await;
             assert_eq!(direct.get(key.as_bytes()).await, Ok(None), "round {round}: it is back");
@@ -110,32 +117,30 @@ async fn a_set_that_arrives_after_a_delete_stores_nothing() {
 }
 
 /// The same for a fill whose answer never came.
-#[tokio::test]
-async fn a_fill_that_arrives_after_a_delete_stores_nothing() {
-    let server = RedisServer::start().await.unwrap();
-    let direct = Redis::new(&server.url()).unwrap();
+async fn a_fill_that_arrives_after_a_delete_stores_nothing(kind: Kind) {
+    let server = kind.start().await;
+    let direct = server.tier();
     // Now the server knows the script, and a late call by its digest is executed.
     direct.set(b"k", Bytes::new(), LIFE).await.unwrap();
     for round in 0..20_u64 {
-        let proxy = Proxy::before(server.port()).await;
-        let tier = Redis::new(&proxy.url()).unwrap().response_timeout(Duration::from_millis(100));
+        let proxy = Proxy::before(server.port()).await.unwrap();
+        let tier = kind.tier(proxy.port(), Duration::from_millis(100));
         let (key, token) = (format!("k{round}"), LeaseToken::random());
         let lease = tier.lease(key.as_bytes(), token, LIFE, Claim::IfFree).await;
         assert_eq!(lease, Ok(Lease::Granted(None)));
-        proxy.hold(true);
+        proxy.inject(LinkFault::HoldRequests);
         let fill = tier.fill(key.as_bytes(), token, Bytes::from_static(b"late"), LIFE).await;
         assert!(matches!(fill, Err(TierError::Timeout)), "{fill:?}");
         direct.delete(key.as_bytes()).await.unwrap();
-        proxy.hold(false);
+        proxy.heal();
         wait(10).await;
         assert_eq!(direct.get(key.as_bytes()).await, Ok(None), "round {round}");
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_reply_goes_to_the_wrong_key_when_futures_are_dropped() {
-    let server = RedisServer::start().await.unwrap();
-    let tier = Arc::new(Redis::new(&server.url()).unwrap());
+async fn no_reply_goes_to_the_wrong_key_when_futures_are_dropped(kind: Kind) {
+    let server = kind.start().await;
+    let tier = server.tier();
     const KEYS: usize = 200;
     for key in 0..KEYS {
         let text = Bytes::from(format!("value of {key}"));
@@ -186,12 +191,11 @@ async fn scheduled(turns: usize) {
 }
 
 /// Dropped after each of their polls in turn: every await in an operation is a place to stop.
-#[tokio::test]
-async fn an_operation_can_be_dropped_at_every_await() {
+async fn an_operation_can_be_dropped_at_every_await(kind: Kind) {
     use std::task::Poll;
-    let server = RedisServer::start().await.unwrap();
+    let server = kind.start().await;
     for polls in 0..12 {
-        let tier = Redis::new(&server.url()).unwrap().connections(1);
+        let tier = server.tier();
         let mut set = tier.set(b"k", Bytes::from_static(b"v"), LIFE);
         let mut left = polls;
         std::future::poll_fn(|context| {

@@ -7,9 +7,10 @@
 //! | `remote.rs` | the conformance suite of L2, run by Memory and a real Redis, on both runtimes |
 //! | `outage.rs` | Redis killed, restarted, frozen, half-open, full, behind a proxy that lies dead |
 //! | `login.rs` | passwords of every kind, and that none is ever shown |
-//! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment |
+//! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment; before either server |
+//! | `memcached.rs` | what is particular to memcached: seconds, sizes, numbers that begin anew, shares |
 //! | `runtimes.rs` | successive runtimes, no runtime, a thousand first users |
-//! | `proxy.rs` | a TCP proxy that counts dials and can fall silent |
+//! | `servers.rs` | real servers of either kind, so that one test serves both |
 
 // Tests start threads and runtimes of their own, wait for real servers, and end with a panic.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -18,17 +19,18 @@ mod bounds;
 mod late;
 mod local;
 mod login;
+mod memcached;
 mod outage;
-mod proxy;
 mod remote;
 mod runtimes;
+mod servers;
 
 use std::{
     future::Future,
     time::{Duration, Instant},
 };
 
-use tiered_tiers::{LeaseToken, LocalEntry, LocalMeta, Redis, RemoteTier};
+use tiered_tiers::{LeaseToken, LocalEntry, LocalMeta, RemoteTier, testing::Proxy};
 
 /// An L1 entry that holds a number.
 fn entry(value: u64) -> LocalEntry {
@@ -49,13 +51,18 @@ fn number(entry: LocalEntry) -> u64 {
     *entry.value.unwrap().downcast::<u64>().unwrap()
 }
 
+/// The URL of a Redis behind a proxy.
+fn through(proxy: &Proxy) -> String {
+    format!("redis://{}/", proxy.address())
+}
+
 /// A real wait; the servers in these tests have no clock of ours.
 async fn wait(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }
 
 /// Waits until the tier answers again; fails when that takes longer than a second and some room.
-async fn heals(tier: &Redis) {
+async fn heals(tier: &dyn RemoteTier) {
     let start = Instant::now();
     while tier.ping().await.is_err() {
         assert!(start.elapsed() < Duration::from_millis(1_500), "still not healed");
@@ -71,7 +78,9 @@ async fn timed<T>(future: impl Future<Output = T>) -> (T, Duration) {
 }
 
 /// Every operation of the contract once; the errors of those that failed.
-async fn every_operation(tier: &Redis) -> Vec<(&'static str, tiered_tiers::TierError, Duration)> {
+async fn every_operation(
+    tier: &dyn RemoteTier,
+) -> Vec<(&'static str, tiered_tiers::TierError, Duration)> {
     let (token, life) = (LeaseToken::random(), Duration::from_secs(5));
     let bytes = bytes::Bytes::from_static(b"v");
     let mut failed = Vec::new();

@@ -3,9 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tiered_tiers::{Claim, Fill, LeaseToken, Redis, RemoteTier, TierError, testing::RedisServer};
+use tiered_tiers::{
+    Claim, Fill, LeaseToken, Redis, RemoteTier, TierError,
+    testing::{LinkFault, Proxy, RedisServer},
+};
 
-use crate::{every_operation, heals, proxy::Proxy, timed, wait};
+use crate::{every_operation, heals, through, timed, wait};
 
 const LIFE: Duration = Duration::from_secs(600);
 
@@ -69,7 +72,7 @@ async fn killed_under_load_the_repeatable_operations_are_repeated() {
         for get in gets {
             get.await.unwrap();
         }
-        heals(&tier).await;
+        heals(&*tier).await;
     }
 }
 
@@ -77,8 +80,8 @@ async fn killed_under_load_the_repeatable_operations_are_repeated() {
 #[tokio::test]
 async fn cut_in_the_middle_of_a_request() {
     let server = RedisServer::start().await.unwrap();
-    let proxy = Proxy::before(server.port()).await;
-    let tier = Redis::new(&proxy.url()).unwrap().connections(1);
+    let proxy = Proxy::before(server.port()).await.unwrap();
+    let tier = Redis::new(&through(&proxy)).unwrap().connections(1);
     let (token, value) = (LeaseToken::random(), Bytes::from_static(b"v"));
     tier.set(b"k", value.clone(), LIFE).await.unwrap();
     proxy.cut_next_request();
@@ -151,13 +154,14 @@ async fn accepted_and_never_greeted() {
 #[tokio::test]
 async fn half_open() {
     let server = RedisServer::start().await.unwrap();
-    let proxy = Proxy::before(server.port()).await;
-    let tier = Redis::new(&proxy.url()).unwrap().connections(1);
+    let proxy = Proxy::before(server.port()).await.unwrap();
+    let tier = Redis::new(&through(&proxy)).unwrap().connections(1);
     tier.ping().await.unwrap();
-    proxy.silence();
+    proxy.inject(LinkFault::BlackHole);
     let (outcome, took) = timed(tier.get(b"k")).await;
     assert_eq!(outcome, Err(TierError::Timeout));
     assert!(took < Duration::from_millis(600), "{took:?}");
+    proxy.heal();
     assert_eq!(proxy.dials(), 1);
     heals(&tier).await;
     assert_eq!(proxy.dials(), 2, "one dial heals it");
@@ -168,10 +172,13 @@ async fn half_open() {
 #[tokio::test]
 async fn half_open_under_impatient_callers() {
     let server = RedisServer::start().await.unwrap();
-    let proxy = Proxy::before(server.port()).await;
-    let tier = Redis::new(&proxy.url()).unwrap().connections(1);
+    let proxy = Proxy::before(server.port()).await.unwrap();
+    let tier = Redis::new(&through(&proxy)).unwrap().connections(1);
     tier.ping().await.unwrap();
-    proxy.silence();
+    proxy.inject(LinkFault::BlackHole);
+    let lost = tokio::time::timeout(Duration::from_millis(50), tier.ping()).await;
+    assert!(lost.is_err());
+    proxy.heal();
     let start = std::time::Instant::now();
     while tokio::time::timeout(Duration::from_millis(50), tier.ping()).await.is_err() {
         assert!(start.elapsed() < Duration::from_secs(2), "the dead connection is still in use");
@@ -248,14 +255,14 @@ async fn one_connection_too_many_is_shared_instead() {
 #[tokio::test]
 async fn a_dial_outlives_the_patience_of_its_callers() {
     let server = RedisServer::start().await.unwrap();
-    let proxy = Proxy::before(server.port()).await;
-    proxy.hold(true);
-    let tier = Redis::new(&proxy.url()).unwrap().connections(1).connect_timeout(LIFE);
+    let proxy = Proxy::before(server.port()).await.unwrap();
+    proxy.inject(LinkFault::HoldRequests);
+    let tier = Redis::new(&through(&proxy)).unwrap().connections(1).connect_timeout(LIFE);
     for _ in 0..4 {
         let impatient = tokio::time::timeout(Duration::from_millis(20), tier.ping()).await;
         assert!(impatient.is_err());
     }
-    proxy.hold(false);
+    proxy.heal();
     heals(&tier).await;
     assert_eq!(proxy.dials(), 1);
 }

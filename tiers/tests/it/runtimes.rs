@@ -9,10 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use tiered_tiers::{Redis, RemoteTier, TierError, testing::RedisServer};
+use tiered_tiers::{
+    Redis, RemoteTier, TierError,
+    testing::{Proxy, RedisServer},
+};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::proxy::Proxy;
+use crate::through;
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -64,9 +67,9 @@ fn outside_a_runtime_is_an_error_and_no_panic() {
 async fn a_thousand_first_users_share_the_dials() {
     let server = RedisServer::start().await.unwrap();
     for connections in [1, 3] {
-        let proxy = Proxy::before(server.port()).await;
+        let proxy = Proxy::before(server.port()).await.unwrap();
         let tier = Arc::new(
-            Redis::new(&proxy.url())
+            Redis::new(&through(&proxy))
                 .unwrap()
                 .connections(connections)
                 .response_timeout(Duration::from_secs(5)),
@@ -88,8 +91,8 @@ async fn a_thousand_first_users_share_the_dials() {
 #[tokio::test]
 async fn a_failed_dial_is_not_repeated_by_everybody() {
     let server = RedisServer::builder().password("right").start().await.unwrap();
-    let proxy = Proxy::before(server.port()).await;
-    let tier = Arc::new(Redis::new(&proxy.url()).unwrap().password("wrong").connections(1));
+    let proxy = Proxy::before(server.port()).await.unwrap();
+    let tier = Arc::new(Redis::new(&through(&proxy)).unwrap().password("wrong").connections(1));
     let users: Vec<_> = (0..1_000)
         .map(|_| {
             let tier = Arc::clone(&tier);

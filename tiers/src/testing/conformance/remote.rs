@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::join;
 
 use crate::{Claim, Fill, Found, Lease, LeaseToken, RemoteTier, TierError};
 
@@ -319,7 +320,7 @@ async fn concurrent_sets_leave_one_whole(tier: &dyn RemoteTier) {
     for _ in 0..50 {
         let (one, two) = (bytes("1111111111"), bytes("2222222222"));
         let (first, second) =
-            tokio::join!(tier.set(b"c", one.clone(), LIFE), tier.set(b"c", two.clone(), LIFE));
+            join(tier.set(b"c", one.clone(), LIFE), tier.set(b"c", two.clone(), LIFE)).await;
         let outcomes = [first.unwrap(), second.unwrap()];
         assert!(outcomes.contains(&Fill::Stored), "{outcomes:?}");
         let found = stored(tier, b"c").await.expect("one of the two wins");

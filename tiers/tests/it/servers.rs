@@ -1,0 +1,93 @@
+//! Real servers of either kind, so that one test serves both.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tiered_tiers::{
+    Memcached, Redis, RemoteTier,
+    testing::{MemcachedServer, RedisServer},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Redis,
+    Memcached,
+}
+
+/// Each of a file's tests as two: before a Redis and before a memcached.
+macro_rules! each_server {
+    ($($name:ident),+ $(,)?) => {
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::servers::Kind::Redis).await })+
+        }
+        mod memcached {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name($crate::servers::Kind::Memcached).await })+
+        }
+    };
+}
+pub(crate) use each_server;
+
+#[derive(Debug)]
+pub(crate) enum Server {
+    Redis(RedisServer),
+    Memcached(MemcachedServer),
+}
+
+impl Kind {
+    pub(crate) async fn start(self) -> Server {
+        match self {
+            Self::Redis => Server::Redis(RedisServer::start().await.unwrap()),
+            Self::Memcached => Server::Memcached(MemcachedServer::start().await.unwrap()),
+        }
+    }
+
+    /// A tier on whatever listens at `port`, with that patience.
+    pub(crate) fn tier(self, port: u16, patience: Duration) -> Arc<dyn RemoteTier> {
+        match self {
+            Self::Redis => {
+                let tier = Redis::new(&format!("redis://127.0.0.1:{port}/")).unwrap();
+                Arc::new(tier.response_timeout(patience))
+            }
+            Self::Memcached => {
+                let tier = Memcached::new(&format!("127.0.0.1:{port}")).unwrap();
+                Arc::new(tier.response_timeout(patience))
+            }
+        }
+    }
+}
+
+impl Server {
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Redis(_) => Kind::Redis,
+            Self::Memcached(_) => Kind::Memcached,
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        match self {
+            Self::Redis(server) => server.port(),
+            Self::Memcached(server) => server.port(),
+        }
+    }
+
+    /// A tier of usual patience.
+    pub(crate) fn tier(&self) -> Arc<dyn RemoteTier> {
+        self.kind().tier(self.port(), Duration::from_millis(250))
+    }
+
+    pub(crate) fn freeze(&self) -> io::Result<()> {
+        match self {
+            Self::Redis(server) => server.freeze(),
+            Self::Memcached(server) => server.freeze(),
+        }
+    }
+
+    pub(crate) fn thaw(&self) -> io::Result<()> {
+        match self {
+            Self::Redis(server) => server.thaw(),
+            Self::Memcached(server) => server.thaw(),
+        }
+    }
+}
