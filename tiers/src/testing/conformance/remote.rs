@@ -244,9 +244,16 @@ async fn a_fill_needs_its_lease(tier: &dyn RemoteTier) {
 async fn a_lease_expires_by_itself(tier: &dyn RemoteTier) {
     let (first, second) = (LeaseToken::random(), LeaseToken::random());
     let short = Duration::from_millis(60);
-    tier.lease(b"e", first, short, Claim::IfFree).await.unwrap();
+    assert_eq!(tier.set(b"there", bytes("old"), LIFE).await, Ok(Fill::Stored));
+    for key in [b"e".as_slice(), b"there"] {
+        tier.lease(key, first, short, Claim::IfFree).await.unwrap();
+    }
     wait(short * 2 + tier.abilities().tick * 3).await;
-    assert_eq!(tier.fill(b"e", first, bytes("v"), LIFE).await, Ok(Fill::Refused), "expired");
+    for key in [b"e".as_slice(), b"there"] {
+        let fill = tier.fill(key, first, bytes("v"), LIFE).await;
+        assert_eq!(fill, Ok(Fill::Refused), "expired");
+    }
+    assert_eq!(stored(tier, b"there").await.unwrap(), "old");
     granted(tier, b"e", second).await;
     assert_eq!(tier.fill(b"e", first, bytes("v"), LIFE).await, Ok(Fill::Refused), "another's");
     assert_eq!(tier.fill(b"e", second, bytes("v"), LIFE).await, Ok(Fill::Stored));
