@@ -23,7 +23,7 @@
 //!
 //! The rejected alternative, deleting twice with a delay, only makes the race rarer.
 
-use std::{fmt, fmt::Debug, time::Duration};
+use std::{fmt, fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -198,5 +198,65 @@ pub trait RemoteTier: Send + Sync + Debug + 'static {
     /// A [`ConfigError`] that names the value and the way out.
     fn check(&self) -> Result<(), ConfigError> {
         Ok(())
+    }
+}
+
+/// A tier that is shared, or whose kind is chosen at run time.
+#[async_trait]
+impl<T: RemoteTier + ?Sized> RemoteTier for Arc<T> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError> {
+        (**self).get(key).await
+    }
+
+    async fn lease(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+        claim: Claim,
+    ) -> Result<Lease, TierError> {
+        (**self).lease(key, token, life, claim).await
+    }
+
+    async fn fill(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        bytes: Bytes,
+        life: Duration,
+    ) -> Result<Fill, TierError> {
+        (**self).fill(key, token, bytes, life).await
+    }
+
+    async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
+        (**self).release(key, token).await
+    }
+
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
+        (**self).set(key, bytes, life).await
+    }
+
+    async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
+        (**self).delete(key).await
+    }
+
+    async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
+        (**self).clear(prefix).await
+    }
+
+    async fn ping(&self) -> Result<(), TierError> {
+        (**self).ping().await
+    }
+
+    fn abilities(&self) -> Abilities {
+        (**self).abilities()
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        (**self).check()
     }
 }

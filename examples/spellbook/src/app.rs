@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tiered::{
     Postcard, Repository, Tiered,
-    tiers::{Memory, Moka, Redis},
+    tiers::{Memory, Moka, RemoteTier},
 };
 
 use crate::{change::Changes, store::Store};
@@ -37,17 +37,14 @@ impl std::fmt::Debug for App {
     }
 }
 
-/// The cache over Redis, or with nothing to install over the embedded tier. Dials nothing: a dead
-/// Redis keeps nobody from starting.
+/// The cache over a server, or with nothing to install over the embedded tier. Dials nothing: a dead
+/// server keeps nobody from starting.
 ///
 /// # Errors
 /// [`tiered::Error::Config`] for settings that cannot work.
-pub fn cache(redis: Option<Redis>) -> Result<Tiered, tiered::Error> {
-    let l1 = Moka::new(LOCAL_ENTRIES);
-    let builder = match redis {
-        Some(redis) => Tiered::new(l1, redis),
-        None => Tiered::new(l1, Memory::new()),
-    };
+pub fn cache(shared: Option<Arc<dyn RemoteTier>>) -> Result<Tiered, tiered::Error> {
+    let l2 = shared.unwrap_or_else(|| Arc::new(Memory::new()));
+    let builder = Tiered::new(Moka::new(LOCAL_ENTRIES), l2);
     builder.codec(Postcard).namespace("spellbook").fresh_for(Duration::from_secs(60)).build()
 }
 

@@ -1,17 +1,17 @@
-//! What the environment says: where the database and Redis are, the port, the log filter.
+//! What the environment says: where the database and the cache server are, the port, the log filter.
 //!
 //! The file `.env` in the working directory, or above it, fills in what the environment leaves
 //! out. It is read and not loaded: changing the environment of a process with threads is a race.
 //!
 //! URLs hold passwords, so no message quotes one, and `Debug` shows none.
 
-use std::{collections::HashMap, env, fmt, str::FromStr, time::Duration};
+use std::{collections::HashMap, env, fmt, str::FromStr, sync::Arc, time::Duration};
 
 use sqlx::{
     postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
-use tiered::tiers::Redis;
+use tiered::tiers::{Memcached, Redis, RemoteTier};
 
 /// The file that is opened when nothing is said.
 const DEFAULT_DATABASE: &str = "sqlite:spellbook.db";
@@ -25,7 +25,7 @@ pub struct Config {
     /// Where the spells are kept.
     pub database: Database,
     /// The shared tier of the cache; without one it lives in this process.
-    pub redis: Option<Redis>,
+    pub shared: Option<Arc<dyn RemoteTier>>,
     /// The port on 127.0.0.1; 0 takes any that is free.
     pub port: u16,
     /// The log filter, as in `spellbook=debug,tiered=debug`.
@@ -36,7 +36,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("database", &self.database)
-            .field("redis", &self.redis)
+            .field("shared", &self.shared)
             .field("port", &self.port)
             .field("log", &self.log)
             .finish()
@@ -90,7 +90,7 @@ impl Config {
         let get = |name: &str| Ok(lookup(name)?.filter(|value| !value.is_empty()));
         Ok(Self {
             database: database(get("DATABASE_URL")?.as_deref().unwrap_or(DEFAULT_DATABASE))?,
-            redis: get("REDIS_URL")?.as_deref().map(redis).transpose()?,
+            shared: shared(get("REDIS_URL")?.as_deref(), get("MEMCACHED_URL")?.as_deref())?,
             port: get("PORT")?.as_deref().map_or(Ok(DEFAULT_PORT), port)?,
             log: get("RUST_LOG")?.unwrap_or_else(|| DEFAULT_LOG.to_owned()),
         })
@@ -129,8 +129,28 @@ fn database(url: &str) -> Result<Database, ConfigError> {
     }
 }
 
-fn redis(url: &str) -> Result<Redis, ConfigError> {
-    Redis::new(url).map_err(|error| ConfigError(format!("REDIS_URL cannot be used: {error}")))
+fn shared(
+    redis: Option<&str>,
+    memcached: Option<&str>,
+) -> Result<Option<Arc<dyn RemoteTier>>, ConfigError> {
+    let refused = |name: &str, error| ConfigError(format!("{name} cannot be used: {error}"));
+    Ok(match (redis, memcached) {
+        (None, None) => None,
+        (Some(url), None) => {
+            let redis = Redis::new(url).map_err(|error| refused("REDIS_URL", error))?;
+            Some(Arc::new(redis))
+        }
+        (None, Some(servers)) => {
+            let memcached =
+                Memcached::new(servers).map_err(|error| refused("MEMCACHED_URL", error))?;
+            Some(Arc::new(memcached))
+        }
+        (Some(_), Some(_)) => {
+            return Err(ConfigError(
+                "REDIS_URL and MEMCACHED_URL are both set, and there is one cache: unset one of them".to_owned(),
+            ));
+        }
+    })
 }
 
 fn port(text: &str) -> Result<u16, ConfigError> {
@@ -165,7 +185,7 @@ mod tests {
             let config = config(nothing).unwrap();
             let Database::Sqlite(options) = config.database else { panic!("not SQLite") };
             assert_eq!(options.get_filename(), std::path::Path::new("spellbook.db"));
-            assert!(config.redis.is_none());
+            assert!(config.shared.is_none());
             assert_eq!((config.port, config.log.as_str()), (3000, "info"));
         }
     }

@@ -66,7 +66,7 @@ pub async fn run() -> Result<(), Fatal> {
 
     // Before the cache is built, which makes its counters then.
     let metrics = observe::metrics().map_err(|error| Fatal::Setup(error.to_string()))?;
-    let cache = app::cache(config.redis)?;
+    let cache = app::cache(config.shared)?;
     let store = tokio::select! {
         store = Store::open(config.database) => store?,
         () = &mut stop => return Ok(()),

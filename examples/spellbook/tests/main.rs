@@ -8,6 +8,7 @@
 //! | `input` | is every mistake of a client answered with a reason in JSON? |
 //! | `order` | do changes hold whatever order they are answered in, and whoever goes away? |
 //! | `redis` | does it serve, correctly and in time, whatever happens to Redis? |
+//! | `memcached` | does it do the same over memcached? |
 //! | `database` | and what when the database is stopped, or frozen, or both are? |
 //! | `process` | start, restart, two processes, settings, shutdown |
 //! | `seen` | metrics, health and the log |
@@ -23,6 +24,7 @@
 mod database;
 mod input;
 mod lifecycle;
+mod memcached;
 mod order;
 mod process;
 mod redis;
