@@ -39,7 +39,8 @@ pub enum LinkFault {
     BlackHole,
     /// One reply in four is cut short, and its connection closed.
     Truncate,
-    /// One reply in eight comes twice, so that each later one answers the request before its own.
+    /// One reply in eight comes again before the next, so that each later one answers the request before
+    /// its own.
     ShiftReplies,
     /// In one reply in four a bit is flipped.
     FlipBits,
@@ -166,7 +167,7 @@ async fn carry(client: TcpStream, server: TcpStream, state: &State, mut random: 
     let dead = AtomicBool::new(false);
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let way = |random, replies| Way { state, dead: &dead, random, replies };
+    let way = |random, replies| Way { state, dead: &dead, random, replies, again: None };
     let requests = way(random.fork(), false).pump(from_client, to_server);
     let replies = way(random.fork(), true).pump(from_server, to_client);
     select(pin!(requests), pin!(replies)).await;
@@ -179,6 +180,8 @@ struct Way<'a> {
     dead: &'a AtomicBool,
     random: Rng,
     replies: bool,
+    /// A reply that comes again before the next.
+    again: Option<Vec<u8>>,
 }
 
 impl Way<'_> {
@@ -226,8 +229,13 @@ impl Way<'_> {
                 to.write_all(piece.get(..kept).unwrap_or_default()).await?;
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            Some(LinkFault::ShiftReplies) if self.replies && self.random.u8(..) < 32 => {
-                to.write_all(piece).await?;
+            Some(LinkFault::ShiftReplies) if self.replies => {
+                if let Some(before) = self.again.take() {
+                    to.write_all(&before).await?;
+                }
+                if self.random.u8(..) < 32 {
+                    self.again = Some(piece.to_vec());
+                }
             }
             Some(LinkFault::FlipBits) if self.replies && self.random.u8(..) < 64 => {
                 let (at, bit) = (self.random.usize(..piece.len()), self.random.u8(..8));
