@@ -97,6 +97,12 @@ impl L2 {
         Budget(if is_down { self.budget.saturating_sub(waited) } else { self.budget })
     }
 
+    /// What it gave for a key was not that key's.
+    pub(crate) fn distrust(&self) {
+        // A tier of somebody else's making may panic.
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| self.tier.distrust()));
+    }
+
     /// Whether the tier can be cleared by a prefix.
     pub(crate) fn clears(&self) -> bool {
         self.tier.abilities().clears

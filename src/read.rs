@@ -152,7 +152,16 @@ where
             stack.meter.decode_failure(Refusal::Sealed.label());
             return Remote::Other(Version::Newer, remaining);
         }
-        Err(refusal) => return refuse(refusal.label()),
+        Err(refusal) => {
+            let is_damaged = matches!(
+                refusal,
+                Refusal::Truncated | Refusal::Checksum | Refusal::Foreign | Refusal::Format
+            );
+            if let Some(l2) = stack.l2.as_ref().filter(|_| is_damaged) {
+                l2.distrust();
+            }
+            return refuse(refusal.label());
+        }
     };
     let header = &unpacked.header;
     let shape = codec.shape();

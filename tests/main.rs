@@ -13,6 +13,7 @@
 //! | `codecs` | a codec cannot be changed over a warm cache; a hostile server is believed |
 //! | `deployments` | two versions of one program fight over the cache |
 //! | `outage` | a dead or hung server hangs or fails the application |
+//! | `links` | a bad network gives a wrong value, a call that hangs, or a cache that stays down |
 //! | `entities` | hooks in the wrong order, a repository that cannot be spawned |
 //! | `readme` | what the README shows does not compile or work |
 //! | `metrics` | a dashboard that shows something else than what happened |
@@ -57,6 +58,7 @@ mod entities;
 mod fence;
 mod flights;
 mod lifetimes;
+mod links;
 mod metrics;
 mod model;
 mod outage;

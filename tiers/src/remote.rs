@@ -187,6 +187,10 @@ pub trait RemoteTier: Send + Sync + Debug + 'static {
     /// A round trip to the server.
     async fn ping(&self) -> Result<(), TierError>;
 
+    /// What this tier gave for a key was not that key's: a value of another key, or damaged. A tier whose
+    /// connections may have mixed answers up replaces them. Cheap, and called as often as it happens.
+    fn distrust(&self) {}
+
     /// What it can and cannot keep; all of it, unless it says so.
     fn abilities(&self) -> Abilities {
         Abilities::default()
@@ -250,6 +254,10 @@ impl<T: RemoteTier + ?Sized> RemoteTier for Arc<T> {
 
     async fn ping(&self) -> Result<(), TierError> {
         (**self).ping().await
+    }
+
+    fn distrust(&self) {
+        (**self).distrust();
     }
 
     fn abilities(&self) -> Abilities {

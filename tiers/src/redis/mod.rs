@@ -143,6 +143,14 @@ impl Redis {
         Budget::new(&self.options)
     }
 
+    /// Passes an outcome on. An answer of an unexpected form was one to another request.
+    fn judged<R>(&self, outcome: Result<R, TierError>) -> Result<R, TierError> {
+        if matches!(outcome, Err(TierError::Protocol(_))) {
+            self.distrust();
+        }
+        outcome
+    }
+
     /// The connections of the caller's runtime.
     fn pool(&self) -> Result<Arc<Pool>, TierError> {
         self.runtimes.pool(|| Pool::new(&self.options))
@@ -228,10 +236,11 @@ impl Redis {
     ) -> Result<Fill, TierError> {
         let life = millis(life);
         let arguments: [&[u8]; 3] = [token.as_bytes(), bytes, life.as_bytes()];
-        match reply::integer(self.run(&FILL, key, &arguments, Repeat::Never, budget).await?)? {
-            0 => Ok(Fill::Refused),
-            _ => Ok(Fill::Stored),
-        }
+        let answer = self.run(&FILL, key, &arguments, Repeat::Never, budget).await?;
+        Ok(match self.judged(reply::integer(answer))? {
+            0 => Fill::Refused,
+            _ => Fill::Stored,
+        })
     }
 
     /// Drops the value and takes the lease by force, under a token that nobody had before.
@@ -300,9 +309,8 @@ impl RemoteTier for Redis {
         let mut both = ::redis::Pipeline::with_capacity(2);
         both.cmd("PTTL").arg(key).cmd("GET").arg(key);
         let request = Request::Several(both);
-        let [pttl, value] =
-            reply::array(self.ask(&request, Repeat::Once, &mut self.budget()).await?)?;
-        reply::found(pttl, value)
+        let answer = self.ask(&request, Repeat::Once, &mut self.budget()).await?;
+        self.judged(reply::array(answer).and_then(|[pttl, value]| reply::found(pttl, value)))
     }
 
     async fn lease(
@@ -319,12 +327,7 @@ impl RemoteTier for Redis {
         };
         let arguments: [&[u8]; 3] = [token.as_bytes(), life.as_bytes(), force];
         let answer = self.run(&LEASE, key, &arguments, Repeat::Never, &mut self.budget()).await?;
-        let [granted, pttl, value] = reply::array(answer)?;
-        let found = reply::found(pttl, value)?;
-        Ok(match reply::integer(granted)? {
-            0 => Lease::Held(found),
-            _ => Lease::Granted(found),
-        })
+        self.judged(reply::lease(answer))
     }
 
     async fn fill(
@@ -355,7 +358,7 @@ impl RemoteTier for Redis {
         unlink.arg(key).arg(lease_key(key));
         let request = Request::Single(unlink);
         let answer = self.ask(&request, Repeat::Once, &mut self.budget()).await?;
-        reply::integer(answer).map(drop)
+        self.judged(reply::integer(answer)).map(drop)
     }
 
     async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
@@ -369,6 +372,12 @@ impl RemoteTier for Redis {
         let request = Request::Single(cmd("PING"));
         let answer = self.ask(&request, Repeat::Once, &mut self.budget()).await?;
         reply::accepted(answer).map(drop)
+    }
+
+    fn distrust(&self) {
+        if let Ok(pool) = self.pool() {
+            pool.distrust();
+        }
     }
 
     fn check(&self) -> Result<(), ConfigError> {

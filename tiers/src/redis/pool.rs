@@ -31,6 +31,9 @@ use crate::TierError;
 /// So long after a failed dial others fail with its error instead of dialling themselves.
 const REMEMBERED: Duration = Duration::from_millis(50);
 
+/// So long a connection is trusted whatever it answers.
+const TRUSTED: Duration = Duration::from_millis(500);
+
 /// The connections of one runtime.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -89,6 +92,18 @@ impl Pool {
     pub(super) fn discard(&self, connection: &Arc<Connection>) {
         for slot in &self.slots {
             slot.discard(connection);
+        }
+    }
+
+    /// Takes all connections out of the pool but the youngest: one that was dialled since then cannot be
+    /// the one that mixed its answers up, and what is damaged on the server would redial at every read.
+    pub(super) fn distrust(&self) {
+        for slot in &self.slots {
+            if let Some(connection) = slot.usable()
+                && connection.age() >= TRUSTED
+            {
+                slot.discard(&connection);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ::redis::{ErrorKind, RedisError, Value};
 use bytes::Bytes;
 
-use crate::{Found, TierError};
+use crate::{Found, Lease, TierError};
 
 /// The reply, unless it is the server's refusal.
 pub(super) fn accepted(value: Value) -> Result<Value, TierError> {
@@ -62,6 +62,16 @@ pub(super) fn found(pttl: Value, value: Value) -> Result<Option<Found>, TierErro
             let millis = u64::try_from(pttl).map_err(|_| unexpected("negative life"))?;
             Some(Found { bytes, remaining: Some(Duration::from_millis(millis)) })
         }
+    })
+}
+
+/// What the lease script says: whether it granted, and what a `PTTL` and a `GET` say.
+pub(super) fn lease(value: Value) -> Result<Lease, TierError> {
+    let [granted, pttl, value] = array(value)?;
+    let found = found(pttl, value)?;
+    Ok(match integer(granted)? {
+        0 => Lease::Held(found),
+        _ => Lease::Granted(found),
     })
 }
 

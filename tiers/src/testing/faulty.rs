@@ -239,6 +239,10 @@ impl<T: RemoteTier> RemoteTier for Faulty<T> {
         self.run(self.inner.ping()).await.map(drop)
     }
 
+    fn distrust(&self) {
+        self.inner.distrust();
+    }
+
     fn abilities(&self) -> Abilities {
         self.inner.abilities()
     }
