@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tiered::{
     Key, Postcard, Tiered,
     codecs::{CodecFor, envelope::Meta},
-    tiers::{DashMap, Memory, Moka},
+    tiers::{DashMap, Memory, Moka, Quick},
 };
 
 #[test]
@@ -15,6 +15,7 @@ fn a_hit_in_l1_allocates_nothing() {
     let caches = [
         Tiered::new(Moka::new(1_000), Memory::new()).build().unwrap(),
         Tiered::new(DashMap::new(1_000), Memory::new()).build().unwrap(),
+        Tiered::new(Quick::new(1_000), Memory::new()).build().unwrap(),
     ];
     runtime.block_on(async {
         for cache in caches {

@@ -8,12 +8,13 @@
 //! |---|---|---|
 //! | [`Moka`] | local | `moka` |
 //! | [`DashMap`] | local | `dashmap` |
+//! | [`Quick`] | local | `quick` |
 //! | [`Memory`] | remote, embedded: no server | always |
 //! | [`Redis`] | remote | `redis` |
 //!
 //! A new tier is one file here that implements one of the contracts.
 
-#[cfg(any(feature = "dashmap", feature = "moka"))]
+#[cfg(any(feature = "dashmap", feature = "moka", feature = "quick"))]
 mod bound;
 mod clock;
 #[cfg(feature = "dashmap")]
@@ -23,6 +24,8 @@ mod local;
 mod memory;
 #[cfg(feature = "moka")]
 mod moka;
+#[cfg(feature = "quick")]
+mod quick;
 #[cfg(feature = "redis")]
 mod redis;
 mod remote;
@@ -33,6 +36,8 @@ pub mod testing;
 pub use self::dashmap::DashMap;
 #[cfg(feature = "moka")]
 pub use self::moka::Moka;
+#[cfg(feature = "quick")]
+pub use self::quick::Quick;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
 pub use self::{

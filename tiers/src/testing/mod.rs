@@ -1,9 +1,14 @@
-//! Real servers for tests: started on a free port, ended with the test, killed or frozen at will.
+//! Real servers for tests: started on a free port, ended with the test, killed or frozen at will;
+//! and the conformance suites, which any tier can run.
 //!
 //! A test against a fake proves things about the fake. A missing server program is an error that
 //! says how to install it, never a reason to skip.
 
 mod admin;
+mod conformance;
 mod server;
 
-pub use self::server::{RedisServer, RedisServerBuilder};
+pub use self::{
+    conformance::local_tier_conforms,
+    server::{RedisServer, RedisServerBuilder},
+};

@@ -2,7 +2,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `local.rs` | the conformance suite of L1, run by Moka and DashMap |
+//! | `local.rs` | Moka, DashMap and Quick under the conformance suite of L1 |
+//! | `quick.rs` | what Quick does with the dead, the heavy and the unevenly spread |
 //! | `bounds.rs` | L1 and Memory under pressure: bounds, eviction, threads |
 //! | `remote.rs` | the conformance suite of L2, run by Memory and a real Redis, on both runtimes |
 //! | `outage.rs` | Redis killed, restarted, frozen, half-open, full, behind a proxy that lies dead |
@@ -20,6 +21,7 @@ mod local;
 mod login;
 mod outage;
 mod proxy;
+mod quick;
 mod remote;
 mod runtimes;
 

@@ -1,0 +1,12 @@
+//! What a tier must do, as tests that any tier can run: ours do, and so can yours.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "that is how a test fails"
+)]
+
+mod local;
+
+pub use self::local::local_tier_conforms;
