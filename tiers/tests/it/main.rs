@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `local.rs` | Moka, DashMap and Quick under the conformance suite of L1 |
+//! | `broken.rs` | that the suite of L1 finds the faults of a broken tier |
 //! | `quick.rs` | what Quick does with the dead, the heavy and the unevenly spread |
 //! | `bounds.rs` | L1 and Memory under pressure: bounds, eviction, threads |
 //! | `remote.rs` | the conformance suite of L2, run by Memory and a real Redis, on both runtimes |
@@ -16,6 +17,7 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bounds;
+mod broken;
 mod late;
 mod local;
 mod login;

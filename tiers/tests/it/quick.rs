@@ -112,3 +112,21 @@ fn a_long_scan_drives_out_little_that_was_used() {
     let kept = (0..900).filter(|key| has(&tier, *key)).count();
     assert!(kept > 850, "a scan drove out all but {kept} of 900");
 }
+
+#[test]
+fn one_hit_on_trial_keeps_an_entry_when_a_scan_comes_by() {
+    let tier = Quick::new(1_000);
+    // A tier that is full puts newcomers on trial.
+    for key in 0..1_000 {
+        put(&tier, key, LIFE);
+    }
+    for key in 10_000..10_050 {
+        put(&tier, key, LIFE);
+        assert!(has(&tier, key));
+    }
+    for key in 20_000..25_000 {
+        put(&tier, key, LIFE);
+    }
+    let kept = (10_000..10_050).filter(|key| has(&tier, *key)).count();
+    assert!(kept > 40, "only {kept} of the 50 that were asked for are left");
+}
