@@ -14,12 +14,12 @@
 //! the dead keep live ones out only until a quarter as many entries as a shard holds were inserted
 //! into it. A tier into which nothing is inserted keeps its dead, within its bound.
 //!
-//! **Rejected:** the crate `quick_cache`. Its hit is as quick and its eviction alike; but it knows no expiry
-//! and has no cursor, so the dead could only be found by a walk over everything under its locks or by a second
-//! structure of keys; it refuses what is heavier than one shard's part; its ghosts take as much memory
-//! as entries; and all but two of the values that an operation drops die under its lock. A timer
-//! wheel for the dead was rejected too: it must be kept up with on every insert and removal, for
-//! entries most of which are evicted before their time.
+//! **Rejected:** the crate `quick_cache`. Its hit is the quickest there is, and its eviction alike;
+//! but it knows no expiry and has no cursor, so the dead could only be found by a walk over
+//! everything under its locks, or by a second structure of keys; it refuses what is heavier than one
+//! shard's part; what it remembers of those it let go takes as much memory as entries. The figures
+//! are in `docs/choosing-l1.md`. A timer wheel for the dead was rejected too: it must be kept up with
+//! on every insert and removal, for entries most of which are evicted before their time.
 
 mod cell;
 mod ghosts;

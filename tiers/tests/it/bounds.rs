@@ -21,8 +21,10 @@ const LIFE: Duration = Duration::from_secs(600);
 
 #[test]
 fn dashmap_and_quick_never_exceed_their_bound_under_concurrent_threads() {
-    never_exceeds_its_bound(Arc::new(DashMap::new(100)));
-    never_exceeds_its_bound(Arc::new(Quick::new(100)));
+    never_exceeds_its_bound(Arc::new(DashMap::new(100)), 100);
+    never_exceeds_its_bound(Arc::new(Quick::new(100)), 100);
+    // Of several shards, with a remainder.
+    never_exceeds_its_bound(Arc::new(Quick::new(1_601)), 1_601);
 }
 
 #[test]
@@ -44,9 +46,8 @@ fn every_l1_keeps_what_is_used_when_a_scan_comes_by() {
     keeps_what_is_used(&Quick::new(1_000));
 }
 
-/// `tier` is bounded by a hundred entries.
-fn never_exceeds_its_bound(tier: Arc<dyn LocalTier>) {
-    const BOUND: u64 = 100;
+/// `tier` is bounded by `bound` entries.
+fn never_exceeds_its_bound(tier: Arc<dyn LocalTier>, bound: u64) {
     let done = Arc::new(AtomicBool::new(false));
     let watchers: Vec<_> = (0..2)
         .map(|_| {
@@ -67,7 +68,7 @@ fn never_exceeds_its_bound(tier: Arc<dyn LocalTier>) {
                 let mut random = worker * 7_919 + 1;
                 for round in 0..30_000_u64 {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    let key = (random >> 33) % 400;
+                    let key = (random >> 33) % (4 * bound);
                     match random >> 60 {
                         0 => tier.remove(&key.to_be_bytes()),
                         1..6 => {
@@ -90,14 +91,14 @@ fn never_exceeds_its_bound(tier: Arc<dyn LocalTier>) {
     done.store(true, Ordering::Relaxed);
     for watcher in watchers {
         let most = watcher.join().unwrap();
-        assert!(most <= BOUND, "{most} entries");
+        assert!(most <= bound, "{most} entries");
     }
-    assert!(tier.entries() <= BOUND);
-    for key in 0..1_000_u64 {
+    assert!(tier.entries() <= bound);
+    for key in 0..10 * bound {
         tier.insert(&key.to_be_bytes(), entry(key), 1, LIFE);
-        assert!(tier.entries() <= BOUND);
+        assert!(tier.entries() <= bound);
     }
-    assert_eq!(tier.entries(), BOUND, "the counts leaked: the tier does not fill up any more");
+    assert_eq!(tier.entries(), bound, "the counts leaked: the tier does not fill up any more");
 }
 
 /// `tier` is bounded by a weight of 100.
