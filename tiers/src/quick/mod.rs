@@ -11,8 +11,8 @@
 //!
 //! **The dead** are taken out in three places: by the `get` that finds one; by every insert, which
 //! looks at the next few places of its shard, dead or not; and by an eviction that meets one. So
-//! the dead keep live ones out only until a quarter as many entries as a shard holds were inserted
-//! into it. A tier into which nothing is inserted keeps its dead, within its bound.
+//! the dead keep live ones out only until a quarter as many entries as a shard has places were
+//! inserted into it. A tier into which nothing is inserted keeps its dead, within its bound.
 //!
 //! **Rejected:** the crate `quick_cache`. Its hit is the quickest there is, and its eviction alike;
 //! but it knows no expiry and has no cursor, so the dead could only be found by a walk over
