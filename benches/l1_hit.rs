@@ -1,5 +1,5 @@
-//! What the engine costs on an L1 hit: `cache.get` against the bare map with the same keys and
-//! values, zipf-distributed over 10,000 keys.
+//! What the engine costs on an L1 hit: `cache.get` against the tier alone and the bare map, with the
+//! same keys and values, zipf-distributed over 10,000 keys, read by one thread and by two.
 //!
 //! Rounds are interleaved and the median of each contender is taken, so a noisy machine disturbs
 //! all alike; the ratios are the result. `cargo bench --bench l1_hit`.
@@ -12,20 +12,23 @@
 )]
 
 use std::{
+    any::TypeId,
     hint::black_box,
-    sync::Arc,
+    sync::{Arc, Barrier},
+    thread,
     time::{Duration, Instant},
 };
 
 use futures_util::FutureExt;
 use tiered::{
     Key, Tiered,
-    tiers::{DashMap, Memory, Moka},
+    tiers::{DashMap, LocalEntry, LocalMeta, LocalTier, Memory, Moka, Quick},
 };
 
 const KEYS: usize = 10_000;
 const READS: usize = 100_000;
 const ROUNDS: usize = 31;
+const LIFE: Duration = Duration::from_secs(3600);
 
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 struct User {
@@ -33,82 +36,162 @@ struct User {
     name: String,
 }
 
-type Contender<'a> = (&'static str, Box<dyn Fn(&str) -> Option<Arc<User>> + 'a>);
+type Read<'a> = dyn Fn(&str) -> Option<Arc<User>> + Sync + 'a;
+
+/// A way to read, and who it is compared with: the contender of that name is its bare library.
+struct Contender<'a> {
+    name: &'static str,
+    bare: &'static str,
+    read: Box<Read<'a>>,
+}
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _entered = runtime.enter();
     let keys: Vec<String> = (0..KEYS).map(|id| format!("user:{id}")).collect();
     let user = |id: usize| User { id: id as u64, name: format!("user number {id}") };
+    let room = KEYS * 2;
 
-    let moka = moka::sync::Cache::<String, Arc<User>>::new(KEYS as u64 * 2);
-    let moka_ttl = moka::sync::Cache::builder()
-        .max_capacity(KEYS as u64 * 2)
-        .time_to_live(Duration::from_secs(3600))
-        .build();
+    let moka = moka::sync::Cache::<String, Arc<User>>::new(room as u64);
+    let moka_ttl =
+        moka::sync::Cache::builder().max_capacity(room as u64).time_to_live(LIFE).build();
     let moka_fast = moka::sync::Cache::builder()
-        .max_capacity(KEYS as u64 * 2)
-        .time_to_live(Duration::from_secs(3600))
+        .max_capacity(room as u64)
+        .time_to_live(LIFE)
         .build_with_hasher(foldhash::fast::RandomState::default());
     let dashmap = dashmap::DashMap::<String, Arc<User>>::new();
-    let over_moka = Tiered::new(Moka::new(KEYS as u64 * 2), Memory::new());
-    let over_moka = over_moka.local_for(Duration::from_secs(3600)).build().unwrap();
-    let over_dashmap = Tiered::new(DashMap::new(KEYS as u64 * 2), Memory::new());
-    let over_dashmap = over_dashmap.local_for(Duration::from_secs(3600)).build().unwrap();
+    let quick_cache = quick_cache::sync::Cache::<String, Arc<User>>::new(room);
+    let tiers: [Box<dyn LocalTier>; 3] = [
+        Box::new(Moka::new(room as u64)),
+        Box::new(DashMap::new(room as u64)),
+        Box::new(Quick::new(room as u64)),
+    ];
+    let [over_moka, over_dashmap, over_quick] = [
+        Tiered::new(Moka::new(room as u64), Memory::new()),
+        Tiered::new(DashMap::new(room as u64), Memory::new()),
+        Tiered::new(Quick::new(room as u64), Memory::new()),
+    ]
+    .map(|builder| builder.local_for(LIFE).build().unwrap());
     for (id, key) in keys.iter().enumerate() {
         let value = Arc::new(user(id));
         moka.insert(key.clone(), Arc::clone(&value));
         moka_ttl.insert(key.clone(), Arc::clone(&value));
         moka_fast.insert(key.clone(), Arc::clone(&value));
-        dashmap.insert(key.clone(), value);
-        for cache in [&over_moka, &over_dashmap] {
+        dashmap.insert(key.clone(), Arc::clone(&value));
+        quick_cache.insert(key.clone(), Arc::clone(&value));
+        for tier in &tiers {
+            tier.insert(key.as_bytes(), entry(Arc::clone(&value)), 1, LIFE);
+        }
+        for cache in [&over_moka, &over_dashmap, &over_quick] {
             let _ = cache.set(key, user(id)).now_or_never().unwrap().unwrap();
         }
     }
 
-    let contenders: Vec<Contender<'_>> = vec![
-        ("moka, as it comes", Box::new(|key| moka.get(key))),
-        ("moka, time to live", Box::new(|key| moka_ttl.get(key))),
-        ("moka, time to live, foldhash", Box::new(|key| moka_fast.get(key))),
-        ("tiered over Moka, get", Box::new(|key| get(&over_moka, key))),
-        ("tiered over Moka, get_or_load", Box::new(|key| get_or_load(&over_moka, key))),
-        ("dashmap, as it comes", Box::new(|key| dashmap.get(key).map(|value| Arc::clone(&value)))),
-        ("tiered over DashMap, get", Box::new(|key| get(&over_dashmap, key))),
-        ("tiered over DashMap, get_or_load", Box::new(|key| get_or_load(&over_dashmap, key))),
-    ];
+    let [moka_tier, dashmap_tier, quick_tier] = &tiers;
+    let (m, d, q) = ("moka, as it comes", "dashmap, as it comes", "quick_cache, as it comes");
+    let mut contenders: Vec<Contender<'_>> = Vec::new();
+    macro_rules! contender {
+        ($bare:expr, $name:expr, $read:expr) => {
+            contenders.push(Contender { name: $name, bare: $bare, read: Box::new($read) });
+        };
+    }
+    contender!(m, m, |key| moka.get(key));
+    contender!(m, "moka, time to live", |key| moka_ttl.get(key));
+    contender!(m, "moka, time to live, foldhash", |key| moka_fast.get(key));
+    contender!(m, "the tier Moka", |key| alone(&**moka_tier, key));
+    contender!(m, "tiered over Moka, get", |key| get(&over_moka, key));
+    contender!(m, "tiered over Moka, get_or_load", |key| get_or_load(&over_moka, key));
+    contender!(d, d, |key| dashmap.get(key).map(|value| Arc::clone(&value)));
+    contender!(d, "the tier DashMap", |key| alone(&**dashmap_tier, key));
+    contender!(d, "tiered over DashMap, get", |key| get(&over_dashmap, key));
+    contender!(d, "tiered over DashMap, get_or_load", |key| get_or_load(&over_dashmap, key));
+    contender!(q, q, |key| quick_cache.get(key));
+    contender!(q, "the tier Quick", |key| alone(&**quick_tier, key));
+    contender!(q, "tiered over Quick, get", |key| get(&over_quick, key));
+    contender!(q, "tiered over Quick, get_or_load", |key| get_or_load(&over_quick, key));
 
     let order = zipf();
+    for threads in [1, 2] {
+        report(threads, &contenders, &medians(threads, &contenders, &keys, &order));
+    }
+}
+
+/// The median time of one read by each contender, in nanoseconds, while `threads` read.
+fn medians(
+    threads: usize,
+    contenders: &[Contender<'_>],
+    keys: &[String],
+    order: &[usize],
+) -> Vec<f64> {
     let mut times = vec![Vec::with_capacity(ROUNDS); contenders.len()];
     for _ in 0..=ROUNDS {
-        for (times, (_, read)) in times.iter_mut().zip(&contenders) {
-            let start = Instant::now();
-            for &index in &order {
-                black_box(read(&keys[index]).unwrap().id);
-            }
-            times.push(start.elapsed().as_secs_f64() * 1e9 / READS as f64);
+        for (times, contender) in times.iter_mut().zip(contenders) {
+            times.push(round(threads, contender, keys, order).as_secs_f64() * 1e9 / READS as f64);
         }
     }
-    let medians: Vec<f64> = times
-        .into_iter()
-        .map(|mut times| {
-            // The first round warms up.
-            times.remove(0);
-            times.sort_by(f64::total_cmp);
-            times[times.len() / 2]
-        })
-        .collect();
-    println!(
-        "{:36} {:>8} {:>15} {:>15} {:>15}",
-        "", "ns/hit", "of bare moka", "with ttl", "of dashmap"
-    );
-    for ((name, _), median) in contenders.iter().zip(&medians) {
-        println!(
-            "{name:36} {median:8.1} {:15.2} {:15.2} {:15.2}",
-            median / medians[0],
-            median / medians[1],
-            median / medians[5],
-        );
+    let median = |mut times: Vec<f64>| {
+        // The first round warms up.
+        times.remove(0);
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    times.into_iter().map(median).collect()
+}
+
+/// How long the slowest of the threads takes for all reads.
+fn round(threads: usize, contender: &Contender<'_>, keys: &[String], order: &[usize]) -> Duration {
+    let read_all = |offset: usize| {
+        let start = Instant::now();
+        for &index in order[offset..].iter().chain(&order[..offset]) {
+            black_box((contender.read)(&keys[index]).unwrap().id);
+        }
+        start.elapsed()
+    };
+    if threads == 1 {
+        return read_all(0);
     }
+    let start = Barrier::new(threads);
+    thread::scope(|scope| {
+        let reader = |number: usize| {
+            let (start, read_all) = (&start, &read_all);
+            scope.spawn(move || {
+                start.wait();
+                read_all(number * READS / threads)
+            })
+        };
+        let readers: Vec<_> = (0..threads).map(reader).collect();
+        readers.into_iter().map(|reader| reader.join().unwrap()).max().unwrap_or_default()
+    })
+}
+
+fn report(threads: usize, contenders: &[Contender<'_>], medians: &[f64]) {
+    let time = |name: &str| {
+        let at = contenders.iter().position(|contender| contender.name == name).unwrap();
+        medians[at]
+    };
+    println!("\n{threads} thread(s){:>33} {:>12} {:>13}", "ns/hit", "of its bare", "of bare moka");
+    for (contender, median) in contenders.iter().zip(medians) {
+        let Contender { name, bare, .. } = contender;
+        let moka = time("moka, as it comes");
+        println!("{name:36} {median:8.1} {:12.2} {:13.2}", median / time(bare), median / moka);
+    }
+}
+
+fn entry(value: Arc<User>) -> LocalEntry {
+    let (now, end) = (Instant::now(), Instant::now() + LIFE);
+    let meta = LocalMeta {
+        born: now,
+        fresh_until: end,
+        stale_until: end,
+        proven_until: end,
+        type_id: TypeId::of::<User>(),
+        schema: 0,
+    };
+    LocalEntry { value: Some(value), meta }
+}
+
+fn alone(tier: &dyn LocalTier, key: &str) -> Option<Arc<User>> {
+    tier.get(key.as_bytes())?.value?.downcast().ok()
 }
 
 fn get(cache: &Tiered, key: &str) -> Option<Arc<User>> {

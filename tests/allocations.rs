@@ -1,12 +1,14 @@
 //! A hit in L1 allocates nothing, an entry for L2 once. A binary of its own, for its allocator counts.
 #![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+use std::time::Duration;
+
 use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use tiered::{
     Key, Postcard, Tiered,
     codecs::{CodecFor, envelope::Meta},
-    tiers::{DashMap, Memory, Moka},
+    tiers::{Clock, DashMap, LocalEntry, LocalMeta, LocalTier, Memory, Moka, Quick},
 };
 
 #[test]
@@ -15,6 +17,7 @@ fn a_hit_in_l1_allocates_nothing() {
     let caches = [
         Tiered::new(Moka::new(1_000), Memory::new()).build().unwrap(),
         Tiered::new(DashMap::new(1_000), Memory::new()).build().unwrap(),
+        Tiered::new(Quick::new(1_000), Memory::new()).build().unwrap(),
     ];
     runtime.block_on(async {
         for cache in caches {
@@ -37,6 +40,33 @@ fn a_hit_in_l1_allocates_nothing() {
             assert_eq!(least, 0, "allocations in 200 hits of {cache:?}");
         }
     });
+}
+
+#[test]
+fn finding_entries_dead_allocates_nothing() {
+    let clock = Clock::manual();
+    let tiers: [Box<dyn LocalTier>; 2] = [
+        Box::new(DashMap::new(1_000).with_clock(clock.clone())),
+        Box::new(Quick::new(1_000).with_clock(clock.clone())),
+    ];
+    for tier in tiers {
+        let now = clock.now();
+        let meta = LocalMeta {
+            born: now,
+            fresh_until: now,
+            stale_until: now,
+            proven_until: now,
+            type_id: std::any::TypeId::of::<u64>(),
+            schema: 0,
+        };
+        for key in 0..500_u64 {
+            let entry = LocalEntry { value: None, meta };
+            tier.insert(&key.to_be_bytes(), entry, 1, Duration::from_secs(1));
+        }
+        clock.advance(Duration::from_secs(2));
+        let find = || assert!((0..500_u64).all(|key| tier.get(&key.to_be_bytes()).is_none()));
+        assert_eq!(allocation_counter::measure(find).count_total, 0, "{tier:?}");
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -8,13 +8,14 @@
 //! |---|---|---|
 //! | [`Moka`] | local | `moka` |
 //! | [`DashMap`] | local | `dashmap` |
+//! | [`Quick`] | local | `quick` |
 //! | [`Memory`] | remote, embedded: no server | always |
 //! | [`Redis`] | remote | `redis` |
 //! | [`Memcached`] | remote | `memcached` |
 //!
 //! A new tier is one file here that implements one of the contracts.
 
-#[cfg(any(feature = "dashmap", feature = "moka"))]
+#[cfg(any(feature = "dashmap", feature = "moka", feature = "quick"))]
 mod bound;
 mod clock;
 #[cfg(feature = "dashmap")]
@@ -26,6 +27,8 @@ mod memcached;
 mod memory;
 #[cfg(feature = "moka")]
 mod moka;
+#[cfg(feature = "quick")]
+mod quick;
 #[cfg(feature = "redis")]
 mod redis;
 mod remote;
@@ -40,6 +43,8 @@ pub use self::dashmap::DashMap;
 pub use self::memcached::Memcached;
 #[cfg(feature = "moka")]
 pub use self::moka::Moka;
+#[cfg(feature = "quick")]
+pub use self::quick::Quick;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
 pub use self::{

@@ -33,7 +33,7 @@ const FRUITLESS: usize = 16;
 /// The longest life; more would overflow an `Instant`.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// An in-process tier on [dashmap](https://docs.rs/dashmap): the quickest hit, a strict bound.
+/// An in-process tier on [dashmap](https://docs.rs/dashmap): a quick hit, a strict bound.
 ///
 /// It never holds more than its bound, expired entries counted, at any instant and under any
 /// concurrency. The price is that an insert into a full tier evicts before it returns, and that

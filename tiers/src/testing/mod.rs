@@ -1,4 +1,5 @@
-//! Real servers for tests: started on a free port, ended with the test, killed or frozen at will.
+//! Real servers for tests: started on a free port, ended with the test, killed or frozen at will;
+//! and the conformance suites, which any tier can run.
 //!
 //! A test against a fake proves things about the fake. A missing server program is an error that
 //! says how to install it, never a reason to skip.
@@ -12,7 +13,7 @@ mod proxy;
 mod redis;
 
 pub use self::{
-    conformance::remote_tier_conforms,
+    conformance::{local_tier_conforms, remote_tier_conforms},
     faulty::{Fault, Faulty, Plan},
     memcached::MemcachedServer,
     proxy::{LinkFault, Proxy},

@@ -11,7 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use tiered_tiers::{
-    Claim, Clock, DashMap, Fill, Lease, LeaseToken, LocalTier, Memory, Moka, RemoteTier, TierError,
+    Claim, Clock, DashMap, Fill, Lease, LeaseToken, LocalTier, Memory, Moka, Quick, RemoteTier,
+    TierError,
 };
 
 use crate::{entry, number};
@@ -19,9 +20,34 @@ use crate::{entry, number};
 const LIFE: Duration = Duration::from_secs(600);
 
 #[test]
-fn dashmap_never_exceeds_its_bound_under_concurrent_threads() {
-    const BOUND: u64 = 100;
-    let tier = Arc::new(DashMap::new(BOUND));
+fn dashmap_and_quick_never_exceed_their_bound_under_concurrent_threads() {
+    never_exceeds_its_bound(Arc::new(DashMap::new(100)), 100);
+    never_exceeds_its_bound(Arc::new(Quick::new(100)), 100);
+    // Of several shards, with a remainder.
+    never_exceeds_its_bound(Arc::new(Quick::new(1_601)), 1_601);
+}
+
+#[test]
+fn dashmap_and_quick_weigh_their_entries_and_refuse_what_cannot_fit() {
+    weighs_its_entries(&DashMap::weighted(100));
+    weighs_its_entries(&Quick::weighted(100));
+}
+
+#[test]
+fn dashmap_and_quick_of_one_entry_hold_the_last() {
+    holds_the_last(&DashMap::new(1));
+    holds_the_last(&Quick::new(1));
+}
+
+#[test]
+fn every_l1_keeps_what_is_used_when_a_scan_comes_by() {
+    keeps_what_is_used(&DashMap::new(1_000));
+    keeps_what_is_used(&Moka::new(1_000));
+    keeps_what_is_used(&Quick::new(1_000));
+}
+
+/// `tier` is bounded by `bound` entries.
+fn never_exceeds_its_bound(tier: Arc<dyn LocalTier>, bound: u64) {
     let done = Arc::new(AtomicBool::new(false));
     let watchers: Vec<_> = (0..2)
         .map(|_| {
@@ -42,7 +68,7 @@ fn dashmap_never_exceeds_its_bound_under_concurrent_threads() {
                 let mut random = worker * 7_919 + 1;
                 for round in 0..30_000_u64 {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    let key = (random >> 33) % 400;
+                    let key = (random >> 33) % (4 * bound);
                     match random >> 60 {
                         0 => tier.remove(&key.to_be_bytes()),
                         1..6 => {
@@ -65,19 +91,18 @@ fn dashmap_never_exceeds_its_bound_under_concurrent_threads() {
     done.store(true, Ordering::Relaxed);
     for watcher in watchers {
         let most = watcher.join().unwrap();
-        assert!(most <= BOUND, "{most} entries");
+        assert!(most <= bound, "{most} entries");
     }
-    assert!(tier.entries() <= BOUND);
-    for key in 0..1_000_u64 {
+    assert!(tier.entries() <= bound);
+    for key in 0..10 * bound {
         tier.insert(&key.to_be_bytes(), entry(key), 1, LIFE);
-        assert!(tier.entries() <= BOUND);
+        assert!(tier.entries() <= bound);
     }
-    assert_eq!(tier.entries(), BOUND, "the counts leaked: the tier does not fill up any more");
+    assert_eq!(tier.entries(), bound, "the counts leaked: the tier does not fill up any more");
 }
 
-#[test]
-fn dashmap_weighs_its_entries_and_refuses_what_cannot_fit() {
-    let tier = DashMap::weighted(100);
+/// `tier` is bounded by a weight of 100.
+fn weighs_its_entries(tier: &dyn LocalTier) {
     tier.insert(b"a", entry(1), 60, LIFE);
     tier.insert(b"b", entry(2), 60, LIFE);
     assert!(tier.get(b"a").is_none() && tier.get(b"b").is_some());
@@ -93,14 +118,26 @@ fn dashmap_weighs_its_entries_and_refuses_what_cannot_fit() {
     assert_eq!((tier.entries(), tier.get(b"heavy").map(number)), (1, Some(6)));
 }
 
-#[test]
-fn dashmap_of_one_entry_holds_the_last() {
-    let tier = DashMap::new(1);
+/// `tier` is bounded by one entry.
+fn holds_the_last(tier: &dyn LocalTier) {
     for key in 0..100_u8 {
         tier.insert(&[key % 3], entry(u64::from(key)), 1, LIFE);
         assert_eq!(tier.get(&[key % 3]).map(number), Some(u64::from(key)));
         assert_eq!(tier.entries(), 1);
     }
+}
+
+/// `tier` is bounded by a thousand entries.
+fn keeps_what_is_used(tier: &dyn LocalTier) {
+    for key in 0..100_u32 {
+        tier.insert(&key.to_be_bytes(), entry(1), 1, LIFE);
+    }
+    for key in 100..20_000_u32 {
+        tier.insert(&key.to_be_bytes(), entry(1), 1, LIFE);
+        tier.get(&(key % 100).to_be_bytes());
+    }
+    let kept = (0..100_u32).filter(|key| tier.get(&key.to_be_bytes()).is_some()).count();
+    assert!(kept > 90, "only {kept} of the 100 hot entries were kept");
 }
 
 #[test]
@@ -128,20 +165,6 @@ fn dashmap_lets_the_expired_go_first_and_then_the_least_recently_used() {
     survivors.insert(b"d", entry(1), 1, LIFE);
     assert!(survivors.get(b"b").is_none(), "b was used longest ago");
     assert!([b"a", b"c", b"d"].iter().all(|key| survivors.get(*key).is_some()));
-}
-
-#[test]
-fn dashmap_keeps_what_is_used_when_a_scan_comes_by() {
-    let tier = DashMap::new(1_000);
-    for key in 0..100_u32 {
-        tier.insert(&key.to_be_bytes(), entry(1), 1, LIFE);
-    }
-    for key in 100..20_000_u32 {
-        tier.insert(&key.to_be_bytes(), entry(1), 1, LIFE);
-        tier.get(&(key % 100).to_be_bytes());
-    }
-    let kept = (0..100_u32).filter(|key| tier.get(&key.to_be_bytes()).is_some()).count();
-    assert!(kept > 90, "only {kept} of the 100 hot entries were kept");
 }
 
 #[test]

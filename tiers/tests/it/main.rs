@@ -2,9 +2,11 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `local.rs` | the conformance suite of L1, run by Moka and DashMap |
+//! | `local.rs` | Moka, DashMap and Quick under the conformance suite of L1 |
+//! | `broken.rs` | that the suite of L1 finds the faults of a broken tier |
+//! | `quick.rs` | what Quick does with the dead, the heavy and the unevenly spread |
 //! | `bounds.rs` | L1 and Memory under pressure: bounds, eviction, threads |
-//! | `remote.rs` | the conformance suite of L2, run by Memory and a real Redis, on both runtimes |
+//! | `remote.rs` | the conformance suite of L2, run by Memory, real Redis and memcached servers, on both runtimes |
 //! | `outage.rs` | Redis killed, restarted, frozen, half-open, full, behind a proxy that lies dead |
 //! | `faulty.rs` | the tools for bad days, the faulty tier and the proxy: do they do what they say? |
 //! | `login.rs` | passwords of every kind, and that none is ever shown |
@@ -17,12 +19,14 @@
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bounds;
+mod broken;
 mod faulty;
 mod late;
 mod local;
 mod login;
 mod memcached;
 mod outage;
+mod quick;
 mod remote;
 mod runtimes;
 mod servers;

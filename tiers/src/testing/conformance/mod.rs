@@ -7,6 +7,7 @@
     reason = "that is how a test fails"
 )]
 
+mod local;
 mod remote;
 
-pub use self::remote::remote_tier_conforms;
+pub use self::{local::local_tier_conforms, remote::remote_tier_conforms};
