@@ -139,6 +139,7 @@ async fn damage_of_any_bit_is_a_counted_miss() {
         failures += 1;
     }
     assert_eq!(reader.stats().decode_failures, failures);
+    assert_eq!(rig.l2.distrusted() as u64, failures, "the tier is told each time");
 }
 
 async fn swapped_values_of_two_keys_are_misses() {

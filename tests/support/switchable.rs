@@ -36,6 +36,7 @@ pub struct Switchable {
     state: Arc<Mutex<State>>,
     gate: Arc<Semaphore>,
     operations: Arc<AtomicUsize>,
+    distrusted: Arc<AtomicUsize>,
     unclearable: bool,
 }
 
@@ -46,8 +47,14 @@ impl Switchable {
             state: Arc::new(Mutex::new(State::Up)),
             gate: Arc::new(Semaphore::new(0)),
             operations: Arc::default(),
+            distrusted: Arc::default(),
             unclearable: false,
         }
+    }
+
+    /// How often it was told that it gave what was not the key's.
+    pub fn distrusted(&self) -> usize {
+        self.distrusted.load(Ordering::SeqCst)
     }
 
     /// The same as a tier that cannot clear.
@@ -135,6 +142,9 @@ impl RemoteTier for Switchable {
     }
     async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
         self.pass(key, self.inner.delete(key)).await?
+    }
+    fn distrust(&self) {
+        self.distrusted.fetch_add(1, Ordering::SeqCst);
     }
     fn abilities(&self) -> Abilities {
         let mut abilities = self.inner.abilities();

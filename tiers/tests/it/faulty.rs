@@ -1,6 +1,9 @@
 //! The tools for bad days: do they do what they say?
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tiered_tiers::{
@@ -26,7 +29,7 @@ async fn read(tier: &Faulty<Memory>, key: &[u8]) -> Result<Option<Bytes>, TierEr
 
 #[tokio::test]
 async fn without_a_plan_it_is_what_it_holds() {
-    remote_tier_conforms(std::sync::Arc::new(Faulty::new(Memory::new()))).await;
+    remote_tier_conforms(Arc::new(Faulty::new(Memory::new()))).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -266,3 +266,19 @@ async fn a_dial_outlives_the_patience_of_its_callers() {
     heals(&tier).await;
     assert_eq!(proxy.dials(), 1);
 }
+
+/// What was read was another key's: the connections are replaced, but those that are too young for it.
+#[tokio::test]
+async fn distrusted_connections_are_replaced() {
+    let server = RedisServer::start().await.unwrap();
+    let proxy = Proxy::before(server.port()).await.unwrap();
+    let tier = Redis::new(&through(&proxy)).unwrap().connections(1);
+    tier.ping().await.unwrap();
+    tier.distrust();
+    tier.ping().await.unwrap();
+    assert_eq!(proxy.dials(), 1, "what is damaged on the server would redial at every read");
+    wait(550).await;
+    tier.distrust();
+    tier.ping().await.unwrap();
+    assert_eq!(proxy.dials(), 2);
+}
