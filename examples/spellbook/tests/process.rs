@@ -111,7 +111,7 @@ async fn a_bad_setting_ends_the_process_with_its_name_and_no_secret() {
         ("PORT", "hunter2"),
         ("PORT", "65536"),
         ("REDIS_URL", "hunter2"),
-        ("REDIS_URL", "rediss://:hunter2@127.0.0.1"),
+        ("REDIS_URL", "rediss://:hunter2@127.0.0.1/x"),
         ("DATABASE_URL", "hunter2"),
         ("DATABASE_URL", "mysql://root:hunter2@127.0.0.1/spells"),
         ("DATABASE_URL", "postgres://root:hunter2@127.0.0.1:port/spells"),

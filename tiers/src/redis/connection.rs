@@ -9,35 +9,25 @@
 //! a dropped future disturbs nobody.
 
 use std::{
-    io,
-    net::SocketAddr,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use ::redis::{
-    AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, Value,
-    aio::MultiplexedConnection,
-    io::tcp::socket2::{SockRef, TcpKeepalive},
+    AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, Value, aio::MultiplexedConnection,
 };
 use tokio::{
-    net::{TcpStream, lookup_host},
     task::JoinHandle,
     time::{Instant, timeout},
 };
 
-use super::{options::Options, reply};
+use super::{endpoint, options::Options, reply};
 use crate::TierError;
 
 /// Requests that may wait for the connection's task before senders wait themselves.
 const BUFFER: usize = 512;
 /// So long without any answer, with a request unanswered, and a connection is given up.
 const SILENCE: Duration = Duration::from_secs(1);
-/// When the kernel begins to probe an idle peer, and how often.
-const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
-/// So long may sent bytes stay unacknowledged before the kernel gives the connection up.
-#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 
 /// What is sent in one piece.
 #[derive(Clone, Debug)]
@@ -71,8 +61,7 @@ pub(super) struct Connection {
 impl Connection {
     /// Dials, authenticates, selects the database and waits for the server to say that it serves.
     pub(super) async fn dial(options: &Options) -> Result<Self, TierError> {
-        let stream = open(options).await.map_err(|error| unreachable(&error))?;
-        tune(&stream);
+        let stream = endpoint::open(options).await?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
             .set_response_timeout(None)
@@ -203,47 +192,5 @@ impl Drop for Waiting<'_> {
             Ordering::Relaxed,
             Ordering::Relaxed,
         );
-    }
-}
-
-/// Connects to the first address of the host that accepts, each given a fair part of the time.
-async fn open(options: &Options) -> io::Result<TcpStream> {
-    let addresses: Vec<SocketAddr> =
-        lookup_host((options.host.as_str(), options.port)).await?.collect();
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    let share = options.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
-    for address in addresses {
-        match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => last = error,
-            Err(_) => last = io::ErrorKind::TimedOut.into(),
-        }
-    }
-    Err(last)
-}
-
-/// Sets what the system allows; a socket without these options works too, only less promptly.
-fn tune(stream: &TcpStream) {
-    let _ = stream.set_nodelay(true);
-    let socket = SockRef::from(stream);
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE.0).with_interval(KEEPALIVE.1);
-    let _ = socket.set_tcp_keepalive(&keepalive);
-    #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-    let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-}
-
-/// A failed dial. The kind of error alone: a resolver's message may repeat what it was asked.
-fn unreachable(error: &io::Error) -> TierError {
-    use io::ErrorKind::{
-        AddrNotAvailable, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable,
-        NetworkUnreachable, PermissionDenied, TimedOut,
-    };
-    match error.kind() {
-        TimedOut => TierError::Timeout,
-        kind @ (AddrNotAvailable | ConnectionAborted | ConnectionRefused | ConnectionReset
-        | HostUnreachable | NetworkUnreachable | PermissionDenied) => {
-            TierError::Unreachable(kind.to_string())
-        }
-        _ => TierError::Unreachable("the host could not be resolved or reached".into()),
     }
 }

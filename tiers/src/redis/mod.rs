@@ -22,10 +22,13 @@
 mod budget;
 mod clear;
 mod connection;
+mod endpoint;
 mod options;
 mod pool;
 mod reply;
 mod script;
+#[cfg(feature = "redis-tls")]
+mod tls;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -87,7 +90,12 @@ enum Repeat {
 }
 
 impl Redis {
-    /// A tier on the server at `url`: `redis://[user:password@]host[:port][/database]`.
+    /// A tier on the server at `url`: `redis://[user:password@]host[:port][/database]`, the same with
+    /// `rediss://` for TLS (feature `redis-tls`), or `redis+unix:///path[?db=number]` for a unix socket. Valkey
+    /// speaks the same, and its schemes are known.
+    ///
+    /// Over TLS the server's certificate is checked against the authorities that the system believes, or
+    /// those given to `certificate_authority`.
     ///
     /// # Errors
     /// A [`ConfigError`] for a URL that cannot be used. It quotes nothing of the URL.
@@ -111,6 +119,25 @@ impl Redis {
     #[must_use]
     pub fn database(self, database: u32) -> Self {
         self.with(|options| options.database = database)
+    }
+
+    /// The authorities that are believed, as PEM, instead of the system's. Switches TLS on.
+    #[cfg(feature = "redis-tls")]
+    #[must_use]
+    pub fn certificate_authority(self, pem: impl Into<Vec<u8>>) -> Self {
+        self.with(|options| options.tls.get_or_insert_default().believe(pem.into()))
+    }
+
+    /// A certificate and its private key, as PEM, for a server that asks who comes. Switches TLS on.
+    #[cfg(feature = "redis-tls")]
+    #[must_use]
+    pub fn client_certificate(
+        self,
+        certificate: impl Into<Vec<u8>>,
+        private_key: impl Into<Vec<u8>>,
+    ) -> Self {
+        let key = Secret::new(private_key);
+        self.with(|options| options.tls.get_or_insert_default().identify(certificate.into(), key))
     }
 
     /// Connections for each runtime, 1 to 1,024. Default: 2. Each carries any number of operations

@@ -8,19 +8,24 @@ use std::{fmt, time::Duration};
 
 use url::{Host, Url};
 
+use super::endpoint::Endpoint;
+#[cfg(feature = "redis-tls")]
+use super::tls::Tls;
 use crate::ConfigError;
 
 /// The most connections one runtime may hold.
 pub(super) const MAX_CONNECTIONS: usize = 1_024;
 /// What every refusal of a URL ends with.
-const FORM: &str = "write redis://[user:password@]host[:port][/database], with special characters \
-                    of user and password percent-encoded, or give them to .username() and .password()";
+const FORM: &str = "write redis://[user:password@]host[:port][/database], or rediss:// for TLS, or \
+                    redis+unix:///path, with special characters of user and password percent-encoded, or give \
+                    them to .username() and .password()";
 
 /// What a connection is made from.
 #[derive(Clone)]
 pub(super) struct Options {
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) endpoint: Endpoint,
+    #[cfg(feature = "redis-tls")]
+    pub(super) tls: Option<Tls>,
     pub(super) database: u32,
     pub(super) username: Option<Secret>,
     pub(super) password: Option<Secret>,
@@ -57,13 +62,16 @@ impl Options {
             return Err(refused("holds a space or a control character"));
         }
         let url = Url::parse(text).map_err(|error| refused(&format!("does not parse: {error}")))?;
-        match url.scheme() {
-            "redis" => {}
+        let is_tls = match url.scheme() {
+            "redis" | "valkey" => false,
+            "rediss" | "valkeys" if cfg!(feature = "redis-tls") => true,
             "rediss" | "valkeys" => {
-                return Err(refused("asks for TLS, which this tier does not speak yet"));
+                return Err(refused("asks for TLS: switch the feature `redis-tls` on"));
             }
+            #[cfg(unix)]
+            "unix" | "redis+unix" | "valkey+unix" => return Self::from_socket(&url),
             _ => return Err(refused("has another scheme than redis://")),
-        }
+        };
         if url.query().is_some() || url.fragment().is_some() {
             return Err(refused("holds a '?' or a '#', which mean nothing here"));
         }
@@ -79,16 +87,46 @@ impl Options {
             Some(0) => return Err(refused("names port 0")),
             port => port.unwrap_or(6379),
         };
+        let _ = is_tls;
         Ok(Self {
-            host,
-            port,
+            #[cfg(feature = "redis-tls")]
+            tls: is_tls.then(Tls::default),
             database: database(url.path())?,
             username: secret(url.username(), "username")?,
             password: secret(url.password().unwrap_or_default(), "password")?,
+            ..Self::at(Endpoint::Tcp(host, port))
+        })
+    }
+
+    /// A unix socket, by its path; `?db=` tells the database.
+    #[cfg(unix)]
+    fn from_socket(url: &Url) -> Result<Self, ConfigError> {
+        use std::os::unix::ffi::OsStringExt;
+        let path = decoded(url.path()).unwrap_or_default();
+        if url.has_host() || url.fragment().is_some() || !path.starts_with(b"/") || path == b"/" {
+            return Err(refused("names no path of a socket"));
+        }
+        let number = match url.query().map(|query| query.split_once('=')) {
+            None => 0,
+            Some(Some(("db", number))) => database(number)?,
+            Some(_) => return Err(refused("holds a '?' with something else than db=number")),
+        };
+        let path = std::ffi::OsString::from_vec(path);
+        Ok(Self { database: number, ..Self::at(Endpoint::Unix(path.into())) })
+    }
+
+    fn at(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            #[cfg(feature = "redis-tls")]
+            tls: None,
+            database: 0,
+            username: None,
+            password: None,
             connections: 2,
             connect_timeout: Duration::from_millis(500),
             response_timeout: Duration::from_millis(250),
-        })
+        }
     }
 
     /// Refuses options that cannot work.
@@ -109,6 +147,17 @@ impl Options {
         if self.username.is_some() && self.password.is_none() {
             return error("Redis has a username without a password: add .password(..)".into());
         }
+        #[cfg(feature = "redis-tls")]
+        if let Some(tls) = &self.tls {
+            #[cfg(unix)]
+            if matches!(self.endpoint, Endpoint::Unix(_)) {
+                return error(
+                    "Redis has certificates for a unix socket, which speaks no TLS: leave them out"
+                        .into(),
+                );
+            }
+            tls.check()?;
+        }
         Ok(())
     }
 }
@@ -116,8 +165,7 @@ impl Options {
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redis")
-            .field("host", &self.host)
-            .field("port", &self.port)
+            .field("endpoint", &self.endpoint)
             .field("database", &self.database)
             .field("connections", &self.connections)
             .field("connect_timeout", &self.connect_timeout)
@@ -174,23 +222,41 @@ mod tests {
         Options::from_url(url).unwrap()
     }
 
+    fn tcp(host: &str, port: u16) -> Endpoint {
+        Endpoint::Tcp(host.into(), port)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_socket_is_told_by_its_path() {
+        for (url, path, database) in [
+            ("redis+unix:///run/redis.sock", "/run/redis.sock", 0),
+            ("unix:///a%20b?db=7", "/a b", 7),
+            ("valkey+unix:///x", "/x", 0),
+        ] {
+            let options = options(url);
+            assert_eq!(options.endpoint, Endpoint::Unix(path.into()));
+            assert_eq!(options.database, database);
+        }
+    }
+
     #[test]
     fn a_url_is_taken_apart() {
         let plain = options("redis://127.0.0.1/");
-        assert_eq!((plain.host.as_str(), plain.port, plain.database), ("127.0.0.1", 6379, 0));
         assert!(plain.username.is_none() && plain.password.is_none());
+        assert_eq!((plain.endpoint, plain.database), (tcp("127.0.0.1", 6379), 0));
         let full = options("redis://us%3Aer:p%40ss%00%FF@cache.example:7000/3");
-        assert_eq!((full.host.as_str(), full.port, full.database), ("cache.example", 7000, 3));
+        assert_eq!((full.endpoint, full.database), (tcp("cache.example", 7000), 3));
         assert_eq!(full.username, Some(Secret::new("us:er")));
         assert_eq!(full.password, Some(Secret::new(b"p@ss\0\xff".as_slice())));
-        assert_eq!(options("redis://[::1]:6380").host, "::1");
+        assert_eq!(options("valkey://[::1]:6380").endpoint, tcp("::1", 6380));
         assert_eq!(options("redis://:only@host").password, Some(Secret::new("only")));
     }
 
     #[test]
     fn a_wrong_url_is_refused_without_a_piece_of_it() {
         for url in [
-            "rediss://:hunter2@host",
+            "rediss://:hunter2@host/x",
             "http://:hunter2@host",
             "hunter2",
             "redis://:hunter2%zz@host",
@@ -211,7 +277,11 @@ mod tests {
             "redis://:hunter2@host/-1",
             "redis://:hunter2@host/99999999999",
             "redis:hunter2",
-            "unix:///hunter2",
+            "unix://hunter2",
+            "unix:///",
+            "unix:///a?hunter2",
+            "unix:///a?db=hunter2",
+            "redis+unix://hunter2/a",
         ] {
             let error = Options::from_url(url).expect_err(url).to_string();
             assert!(!error.contains("hunter") && !error.contains("4567"), "{url}: {error}");

@@ -13,6 +13,7 @@
 //! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment; before either server |
 //! | `memcached.rs` | what is particular to memcached: seconds, sizes, numbers that begin anew, shares |
 //! | `runtimes.rs` | successive runtimes, no runtime, a thousand first users |
+//! | `tls.rs` | Redis over TLS and over a unix socket, and as a user of an access list |
 //! | `servers.rs` | real servers of either kind, so that one test serves both |
 
 // Tests start threads and runtimes of their own, wait for real servers, and end with a panic.
@@ -30,6 +31,7 @@ mod quick;
 mod remote;
 mod runtimes;
 mod servers;
+mod tls;
 
 use std::{
     future::Future,
