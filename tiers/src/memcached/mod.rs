@@ -164,29 +164,22 @@ impl Memcached {
         self.runtimes.pool(|| (0..self.servers.len()).map(|_| Pool::new(&self.options)).collect())
     }
 
-    /// Sends a fill and what ends its lease, on a connection that was open when that began.
-    async fn store(
-        &self,
-        server: usize,
-        begun: Instant,
-        commands: [Command; 2],
-    ) -> Result<Fill, TierError> {
-        let answers = match self.ask_as_of(server, begun, &commands).await {
-            // Its limit (`-I`) is lower than ours; it has dropped what it had.
-            Err(TierError::Refused(words)) if words.contains("too large") => {
-                return Ok(Fill::Skipped);
-            }
-            answers => answers?,
-        };
-        match answers.and_then(|answers| answers.into_iter().next()) {
-            Some(Answer { code: ReturnCode::Hd, .. }) => Ok(Fill::Stored),
-            Some(_) | None => Ok(Fill::Refused),
-        }
-    }
-
     /// Whether the value may lie here, and for how many seconds.
     fn storable(&self, bytes: &Bytes, life: Duration) -> Option<u32> {
         (bytes.len() <= self.options.max_value_bytes).then(|| options::life(life)).flatten()
+    }
+}
+
+/// What the answers to a fill, and to what follows it, say.
+fn filled(answers: Result<Option<Vec<Answer>>, TierError>) -> Result<Fill, TierError> {
+    let answers = match answers {
+        // Its limit (`-I`) is lower than ours; it has dropped what it had.
+        Err(TierError::Refused(words)) if words.contains("too large") => return Ok(Fill::Skipped),
+        answers => answers?,
+    };
+    match answers.and_then(|answers| answers.into_iter().next()) {
+        Some(Answer { code: ReturnCode::Hd, .. }) => Ok(Fill::Stored),
+        Some(_) | None => Ok(Fill::Refused),
     }
 }
 
@@ -263,7 +256,7 @@ impl RemoteTier for Memcached {
             return Ok(Fill::Skipped);
         };
         let fill = Command::fill(&key, held.value_cas, bytes, seconds);
-        self.store(held.server, held.begun, [fill, release]).await
+        filled(self.ask_as_of(held.server, held.begun, &[fill, release]).await)
     }
 
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
@@ -285,12 +278,18 @@ impl RemoteTier for Memcached {
         // As long as the fill may be on its way.
         let stub = leases::seconds(self.options.response_timeout.saturating_mul(2));
         let empty = [Command::delete(&key), Command::look_or_stub(&key, stub)];
+        let pools = self.pools()?;
+        let pool = pools.get(server).ok_or_else(servers::none)?;
         for _ in 0..ATTEMPTS {
-            let (answers, begun) = self.ask(server, &empty).await?;
-            let looked = answers.into_iter().next_back();
-            let cas = looked.and_then(|looked| looked.cas).ok_or_else(exchange::missing)?;
-            let fill = Command::fill(&key, cas, bytes.clone(), seconds);
-            match self.store(server, begun, [fill, Command::delete_lease(&key)]).await? {
+            let fill = |answers: Vec<Answer>| {
+                let cas = answers.into_iter().next_back().and_then(|looked| looked.cas);
+                let cas = cas.ok_or_else(exchange::missing)?;
+                let fill = Command::fill(&key, cas, bytes.clone(), seconds);
+                Ok([fill, Command::delete_lease(&key)])
+            };
+            let address = self.servers.address(server);
+            let answers = pool.ask_twice(address, &self.options, &empty, fill).await;
+            match filled(answers.map(Some))? {
                 Fill::Refused => {}
                 ended => return Ok(ended),
             }

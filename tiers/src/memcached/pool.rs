@@ -79,6 +79,30 @@ impl Pool {
         self.ask_on(connection, patience, commands).await.map(|answers| (answers, sent))
     }
 
+    /// Sends `first`, and on the same connection what `then` makes of its answers.
+    pub(super) async fn ask_twice(
+        &self,
+        address: &str,
+        options: &Options,
+        first: &[Command],
+        then: impl FnOnce(Vec<Answer>) -> Result<[Command; 2], TierError>,
+    ) -> Result<Vec<Answer>, TierError> {
+        let _place = self.place(options.response_timeout).await?;
+        let mut connection = match self.take(|_| true) {
+            Some(connection) => connection,
+            None => self.dial(address, options).await?,
+        };
+        let Connection { stream, asked, .. } = &mut connection;
+        let both = async {
+            let second = then(exchange(stream, asked, first).await?)?;
+            exchange(stream, asked, &second).await
+        };
+        let answers =
+            timeout(options.response_timeout, both).await.unwrap_or(Err(TierError::Timeout))?;
+        self.idle().push(connection);
+        Ok(answers)
+    }
+
     /// As [`ask`](Self::ask), on a connection that was open at `moment`, if there is one.
     pub(super) async fn ask_as_of(
         &self,

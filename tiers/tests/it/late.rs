@@ -19,6 +19,7 @@ each_server! {
     a_set_that_arrives_after_a_delete_stores_nothing,
     a_fill_that_arrives_after_a_delete_stores_nothing,
     no_reply_goes_to_the_wrong_key_when_futures_are_dropped,
+    a_storm_of_dropped_reads_mixes_nothing_up,
     an_operation_can_be_dropped_at_every_await,
 }
 
@@ -181,6 +182,49 @@ async fn no_reply_goes_to_the_wrong_key_when_futures_are_dropped(kind: Kind) {
         let found = tier.get(format!("k{key}").as_bytes()).await.unwrap().unwrap();
         assert_eq!(found.bytes, format!("value of {key}"));
     }
+}
+
+/// Reads of distinct keys, half of them dropped at a random moment. `TIERED_STORM` says how many; a million
+/// take a minute or two.
+async fn a_storm_of_dropped_reads_mixes_nothing_up(kind: Kind) {
+    const TASKS: usize = 64;
+    let reads: usize =
+        std::env::var("TIERED_STORM").map_or(30_000, |reads| reads.parse().expect("a number"));
+    let server = kind.start().await;
+    let tier = kind.tier(server.port(), Duration::from_secs(5));
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|task| {
+            let tier = Arc::clone(&tier);
+            tokio::spawn(async move {
+                let (mut answered, mut random) = (0, fastrand::Rng::with_seed(task as u64));
+                for key in (task..reads).step_by(TASKS) {
+                    let name = format!("k{key}");
+                    let text = Bytes::from(format!("value of {key}"));
+                    let set = tier.set(name.as_bytes(), text.clone(), LIFE).await;
+                    assert_eq!(set, Ok(Fill::Stored));
+                    let turns = if random.bool() { usize::MAX } else { random.usize(..2) };
+                    let get = tokio::select! {
+                        biased;
+                        outcome = tier.get(name.as_bytes()) => Some(outcome),
+                        () = scheduled(turns) => None,
+                    };
+                    if let Some(outcome) = get {
+                        let found = outcome.unwrap().expect("the value is there");
+                        assert_eq!(found.bytes, text, "another key's value");
+                        answered += 1;
+                    }
+                }
+                answered
+            })
+        })
+        .collect();
+    let mut answered = 0;
+    for task in tasks {
+        answered += task.await.unwrap();
+    }
+    let dropped = reads - answered;
+    println!("{kind:?}: {reads} reads, {dropped} dropped");
+    assert!(dropped > reads / 4 && answered >= reads / 3, "{dropped} dropped of {reads}");
 }
 
 /// So many turns of the scheduler.
