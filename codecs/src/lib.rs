@@ -56,6 +56,8 @@ mod sealed;
 #[cfg(feature = "seal")]
 mod sealing;
 mod shape;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "zstd")]
 mod zstd;
 

@@ -87,6 +87,81 @@ fn everything() -> Everything {
     }
 }
 
+#[cfg(feature = "testing")]
+mod public {
+    use serde::{Serialize, de::DeserializeOwned};
+    use tiered_codecs::{Codec, CodecId, DecodeError, EncodeError, Json};
+
+    use super::the_public_suite_passes;
+    use crate::support::every_packing;
+
+    every_packing! { the_public_suite_passes }
+
+    /// JSON with a fault.
+    #[derive(Clone, Copy, Debug)]
+    enum Broken {
+        Overwrites,
+        IgnoresTheRest,
+        TakesPartsForValues,
+        Panics,
+        ReservedId,
+    }
+
+    impl Codec for Broken {
+        fn id(&self) -> CodecId {
+            CodecId(if matches!(self, Self::ReservedId) { 100 } else { 200 })
+        }
+
+        fn encode<T: Serialize + ?Sized>(
+            &self,
+            value: &T,
+            out: &mut Vec<u8>,
+        ) -> Result<(), EncodeError> {
+            if matches!(self, Self::Overwrites) {
+                out.fill(0);
+            }
+            Codec::encode(&Json, value, out)
+        }
+
+        fn decode<T: DeserializeOwned>(&self, payload: &[u8]) -> Result<T, DecodeError> {
+            match self {
+                Self::IgnoresTheRest => {
+                    let mut text = serde_json::Deserializer::from_slice(payload);
+                    T::deserialize(&mut text)
+                        .map_err(|error| DecodeError::Payload(error.to_string()))
+                }
+                Self::TakesPartsForValues if payload.len() % 7 == 3 => {
+                    Codec::decode(&Json, &[payload, b"\"}".as_slice()].concat())
+                        .or_else(|_| Codec::decode(&Json, b"null"))
+                        .or_else(|_| Codec::decode(&Json, payload))
+                        .or_else(|_| Codec::decode(&Json, EMPTY))
+                }
+                Self::Panics => Ok(Codec::decode(&Json, payload).expect("it is in order")),
+                _ => Codec::decode(&Json, payload),
+            }
+        }
+    }
+
+    /// What a lenient codec makes of what it cannot read.
+    const EMPTY: &[u8] = br#"{"signed":[0,0,0,0,0],"unsigned":[0,0,0,0,0],"floats":[0.0,0.0],
+        "letter":"x","truth":false,"text":"","unit":null,"marker":null,"id":0,"parts":[],"by_name":{},
+        "by_number":{},"some":null,"none":null,"result":null}"#;
+
+    #[test]
+    fn the_public_suite_finds_what_is_broken() {
+        for broken in [
+            Broken::Overwrites,
+            Broken::IgnoresTheRest,
+            Broken::TakesPartsForValues,
+            Broken::Panics,
+            Broken::ReservedId,
+        ] {
+            let suite = || tiered_codecs::testing::codec_conforms(&broken);
+            assert!(std::panic::catch_unwind(suite).is_err(), "{broken:?} passes");
+        }
+    }
+}
+
 every_packing! {
     what_is_encoded_decodes
     what_is_packed_is_read
@@ -102,6 +177,12 @@ every_packing! {
     any_bytes_decode_safely
     any_change_of_a_payload_decodes_safely
     checks_out
+}
+
+/// The part of it that anybody's codec can run.
+#[cfg(feature = "testing")]
+fn the_public_suite_passes(packing: &impl Packing) {
+    tiered_codecs::testing::codec_conforms(packing);
 }
 
 fn what_is_encoded_decodes(packing: &impl Packing) {
