@@ -224,8 +224,10 @@ impl L2 {
     /// Clears a prefix. Takes as long as it takes: the tier bounds each of its steps.
     pub(crate) async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
         let mut budget = Budget(Duration::from_secs(600));
-        self.run(Op::Clear, &mut budget, async { self.tier.clear(prefix).await }, |()| OpResult::Ok)
-            .await
+        self.run(Op::Clear, &mut budget, async { self.tier.clear(prefix, &|_| {}).await }, |()| {
+            OpResult::Ok
+        })
+        .await
     }
 
     async fn run<R>(

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tiered::{
     Ack, CacheEntity, CacheStrategy, DataRepository, OldValue, Outcome, Tiered,
-    tiers::{Claim, Fill, Found, Lease, LeaseToken, Memory, Moka, RemoteTier, TierError},
+    tiers::{Claim, Fill, Found, Lease, LeaseToken, Memory, Moka, Progress, RemoteTier, TierError},
 };
 use tokio::sync::Semaphore;
 
@@ -214,8 +214,8 @@ impl RemoteTier for Slow {
         }
         self.memory.delete(key).await
     }
-    async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
-        self.memory.clear(prefix).await
+    async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError> {
+        self.memory.clear(prefix, progress).await
     }
     async fn ping(&self) -> Result<(), TierError> {
         Ok(())

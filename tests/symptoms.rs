@@ -14,7 +14,8 @@ use bytes::Bytes;
 use tiered::{
     Ack, CacheStrategy, Error, Jitter, Outcome, Tiered,
     tiers::{
-        Claim, Clock, DashMap, Fill, Found, Lease, LeaseToken, Memory, Moka, RemoteTier, TierError,
+        Claim, Clock, DashMap, Fill, Found, Lease, LeaseToken, Memory, Moka, Progress, RemoteTier,
+        TierError,
     },
 };
 use tokio::sync::oneshot;
@@ -303,7 +304,7 @@ impl RemoteTier for Panicking {
     async fn delete(&self, _: &[u8]) -> Result<(), TierError> {
         panic!("delete")
     }
-    async fn clear(&self, _: &[u8]) -> Result<(), TierError> {
+    async fn clear(&self, _: &[u8], _: Progress<'_>) -> Result<(), TierError> {
         panic!("clear")
     }
     async fn ping(&self) -> Result<(), TierError> {
@@ -380,8 +381,8 @@ impl RemoteTier for Full {
     async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
         self.0.delete(key).await
     }
-    async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
-        self.0.clear(prefix).await
+    async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError> {
+        self.0.clear(prefix, progress).await
     }
     async fn ping(&self) -> Result<(), TierError> {
         Ok(())

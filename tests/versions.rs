@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tiered::{
     Ack, CacheStrategy, Jitter, Outcome, Tiered,
-    tiers::{Claim, Fill, Found, Lease, LeaseToken, Memory, Moka, RemoteTier, TierError},
+    tiers::{Claim, Fill, Found, Lease, LeaseToken, Memory, Moka, Progress, RemoteTier, TierError},
 };
 
 use tokio::sync::Semaphore;
@@ -441,8 +441,8 @@ impl RemoteTier for SlowBeside {
     async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
         self.0.delete(key).await
     }
-    async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
-        self.0.clear(prefix).await
+    async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError> {
+        self.0.clear(prefix, progress).await
     }
     async fn ping(&self) -> Result<(), TierError> {
         Ok(())

@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use tiered::tiers::{
-    Abilities, Claim, Fill, Found, Lease, LeaseToken, Memory, RemoteTier, TierError,
+    Abilities, Claim, Fill, Found, Lease, LeaseToken, Memory, Progress, RemoteTier, TierError,
 };
 use tokio::sync::Semaphore;
 
@@ -151,11 +151,11 @@ impl RemoteTier for Switchable {
         abilities.clears = !self.unclearable;
         abilities
     }
-    async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
+    async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError> {
         if self.unclearable {
             return Err(TierError::Unsupported("switched off".into()));
         }
-        self.pass(prefix, self.inner.clear(prefix)).await?
+        self.pass(prefix, self.inner.clear(prefix, progress)).await?
     }
     async fn ping(&self) -> Result<(), TierError> {
         self.pass(b"", self.inner.ping()).await?

@@ -52,5 +52,5 @@ pub use self::{
     error::{ConfigError, TierError},
     local::{LocalEntry, LocalMeta, LocalTier, Value},
     memory::Memory,
-    remote::{Abilities, Claim, Fill, Found, Lease, LeaseToken, RemoteTier},
+    remote::{Abilities, Claim, Fill, Found, Lease, LeaseToken, Progress, RemoteTier},
 };

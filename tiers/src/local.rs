@@ -66,6 +66,13 @@ pub trait LocalTier: Send + Sync + Debug + 'static {
     /// Forgets `key`.
     fn remove(&self, key: &[u8]);
 
+    /// Forgets every key that begins with `prefix`; those inserted meanwhile may stay. It may look at all
+    /// that it holds. A tier that cannot tell forgets everything, as this does unless it is implemented.
+    fn remove_prefix(&self, prefix: &[u8]) {
+        let _ = prefix;
+        self.clear();
+    }
+
     /// Forgets everything.
     fn clear(&self);
 

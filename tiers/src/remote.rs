@@ -27,8 +27,15 @@ use std::{fmt, fmt::Debug, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::{StreamExt, future::BoxFuture, stream};
 
 use crate::{ConfigError, TierError};
+
+/// How many of a batch are under way at once, where a tier asks for them one by one.
+const AT_ONCE: usize = 64;
+
+/// Told of each step of a [`clear`](RemoteTier::clear), with the number of values it has dropped.
+pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
 
 /// What L2 has under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,9 +187,29 @@ pub trait RemoteTier: Send + Sync + Debug + 'static {
     /// Drops the value and the lease of `key`. An absent key is no error.
     async fn delete(&self, key: &[u8]) -> Result<(), TierError>;
 
+    /// Reads several keys; the answers come in their order, and one that fails fails no other. A key may
+    /// come twice.
+    ///
+    /// One by one, 64 at once, unless the tier has a better way.
+    async fn get_many(&self, keys: &[&[u8]]) -> Vec<Result<Option<Found>, TierError>> {
+        in_order(keys.iter().map(|key| self.get(key)).collect()).await
+    }
+
+    /// As [`set`](Self::set), for several keys, none of which comes twice; the answers come in their order.
+    async fn set_many(&self, entries: &[(&[u8], Bytes, Duration)]) -> Vec<Result<Fill, TierError>> {
+        let set = entries.iter().map(|(key, bytes, life)| self.set(key, bytes.clone(), *life));
+        in_order(set.collect()).await
+    }
+
+    /// As [`delete`](Self::delete), for several keys; the answers come in their order.
+    async fn delete_many(&self, keys: &[&[u8]]) -> Vec<Result<(), TierError>> {
+        in_order(keys.iter().map(|key| self.delete(key)).collect()).await
+    }
+
     /// Drops every value and every lease whose wire key begins with `prefix`: first the leases,
-    /// then the values, so that no load under way can fill behind it. In bounded steps.
-    async fn clear(&self, prefix: &[u8]) -> Result<(), TierError>;
+    /// then the values, so that no load under way can fill behind it. In bounded steps, each of which
+    /// tells `progress`. Of a call that fails or is dropped midway some are gone and some are not.
+    async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError>;
 
     /// A round trip to the server.
     async fn ping(&self) -> Result<(), TierError>;
@@ -203,6 +230,11 @@ pub trait RemoteTier: Send + Sync + Debug + 'static {
     fn check(&self) -> Result<(), ConfigError> {
         Ok(())
     }
+}
+
+/// Runs some at once; the results come in their order.
+async fn in_order<R>(operations: Vec<BoxFuture<'_, R>>) -> Vec<R> {
+    stream::iter(operations).buffered(AT_ONCE).collect().await
 }
 
 /// A tier that is shared, or whose kind is chosen at run time.
@@ -248,8 +280,20 @@ impl<T: RemoteTier + ?Sized> RemoteTier for Arc<T> {
         (**self).delete(key).await
     }
 
-    async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
-        (**self).clear(prefix).await
+    async fn get_many(&self, keys: &[&[u8]]) -> Vec<Result<Option<Found>, TierError>> {
+        (**self).get_many(keys).await
+    }
+
+    async fn set_many(&self, entries: &[(&[u8], Bytes, Duration)]) -> Vec<Result<Fill, TierError>> {
+        (**self).set_many(entries).await
+    }
+
+    async fn delete_many(&self, keys: &[&[u8]]) -> Vec<Result<(), TierError>> {
+        (**self).delete_many(keys).await
+    }
+
+    async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError> {
+        (**self).clear(prefix, progress).await
     }
 
     async fn ping(&self) -> Result<(), TierError> {

@@ -46,7 +46,7 @@ use self::{
     servers::Servers,
 };
 use crate::{
-    Abilities, Claim, ConfigError, Fill, Found, Lease, LeaseToken, RemoteTier, TierError,
+    Abilities, Claim, ConfigError, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError,
     runtimes::Runtimes,
 };
 
@@ -303,7 +303,7 @@ impl RemoteTier for Memcached {
         self.ask(self.servers.of(&key), &commands).await.map(drop)
     }
 
-    async fn clear(&self, _: &[u8]) -> Result<(), TierError> {
+    async fn clear(&self, _: &[u8], _: Progress<'_>) -> Result<(), TierError> {
         Err(TierError::Unsupported("memcached knows no prefixes".into()))
     }
 

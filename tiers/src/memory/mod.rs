@@ -21,7 +21,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::store::{Kind, Store};
-use crate::{Claim, Clock, ConfigError, Fill, Found, Lease, LeaseToken, RemoteTier, TierError};
+use crate::{
+    Claim, Clock, ConfigError, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError,
+};
 
 /// An embedded remote tier: no server, no runtime, nothing to configure.
 ///
@@ -77,9 +79,13 @@ impl Memory {
     }
 
     /// Drops the entries of one kind under `prefix`, letting others in between the steps.
-    fn clear_kind(&self, kind: Kind, prefix: &[u8]) {
-        let mut from: Arc<[u8]> = prefix.into();
-        while let Some(next) = self.lock().clear_step(kind, prefix, &from) {
+    fn clear_kind(&self, kind: Kind, prefix: &[u8], progress: Progress<'_>) {
+        let mut from: Option<Arc<[u8]>> = Some(prefix.into());
+        while let Some(begin) = from {
+            let (removed, next) = self.lock().clear_step(kind, prefix, &begin);
+            if removed > 0 {
+                progress(removed as u64);
+            }
             from = next;
         }
     }
@@ -168,9 +174,9 @@ impl RemoteTier for Memory {
         Ok(())
     }
 
-    async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
-        self.clear_kind(Kind::Lease, prefix);
-        self.clear_kind(Kind::Value, prefix);
+    async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError> {
+        self.clear_kind(Kind::Lease, prefix, &|_| {});
+        self.clear_kind(Kind::Value, prefix, progress);
         Ok(())
     }
 
@@ -201,6 +207,6 @@ mod tests {
         }));
         assert!(panicked.is_err() && tier.store.is_poisoned());
         assert_eq!(tier.check(), Ok(()));
-        tier.clear_kind(Kind::Value, b"");
+        tier.clear_kind(Kind::Value, b"", &|_| {});
     }
 }

@@ -112,14 +112,14 @@ impl Store {
         }
     }
 
-    /// Drops some entries of `kind` under `prefix`, from the key `from` on. Returns where the next
-    /// step has to begin, or `None` when there is nothing left.
+    /// Drops some entries of `kind` under `prefix`, from the key `from` on. Returns how many, and where the
+    /// next step has to begin, or `None` when there is nothing left.
     pub(super) fn clear_step(
         &mut self,
         kind: Kind,
         prefix: &[u8],
         from: &[u8],
-    ) -> Option<Arc<[u8]>> {
+    ) -> (usize, Option<Arc<[u8]>>) {
         let shelf = self.shelf(kind);
         let step: Vec<Arc<[u8]>> = shelf
             .entries
@@ -132,7 +132,8 @@ impl Store {
         for key in &step {
             shelf.remove(key);
         }
-        if step.len() < CLEAR_STEP { None } else { step.into_iter().next_back() }
+        let removed = step.len();
+        (removed, if removed < CLEAR_STEP { None } else { step.into_iter().next_back() })
     }
 
     /// Evicts until at most `target` bytes are held: expired entries, then the values that expire

@@ -46,7 +46,8 @@ use self::{
     script::{DISPLACE, FILL, LEASE, RELEASE, Script, lease_key, millis},
 };
 use crate::{
-    Claim, ConfigError, Fill, Found, Lease, LeaseToken, RemoteTier, TierError, runtimes::Runtimes,
+    Claim, ConfigError, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError,
+    runtimes::Runtimes,
 };
 
 /// Younger connections to a read-only server are kept: redialling at every write helps nobody.
@@ -290,7 +291,12 @@ impl Redis {
     }
 
     /// Drops what a walk comes by. Each round trip has a budget of its own.
-    async fn drop_all(&self, pool: &Pool, mut walk: Walk) -> Result<(), TierError> {
+    async fn drop_all(
+        &self,
+        pool: &Pool,
+        mut walk: Walk,
+        progress: Progress<'_>,
+    ) -> Result<(), TierError> {
         while let Some(scan) = walk.scan() {
             let connection = Arc::clone(&walk.connection);
             let step = |command: Cmd| {
@@ -302,7 +308,8 @@ impl Redis {
                 }
             };
             if let Some(unlink) = walk.unlink(step(scan).await?)? {
-                step(unlink).await?;
+                let dropped = self.judged(reply::integer(step(unlink).await?))?;
+                progress(u64::try_from(dropped).unwrap_or_default());
             }
         }
         Ok(())
@@ -388,11 +395,12 @@ impl RemoteTier for Redis {
         self.judged(reply::integer(answer)).map(drop)
     }
 
-    async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
+    async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError> {
         let pool = self.pool()?;
         let connection = self.connection(&pool, &mut self.budget()).await?;
-        self.drop_all(&pool, Walk::leases(Arc::clone(&connection), prefix)).await?;
-        self.drop_all(&pool, Walk::values(connection, prefix)).await
+        let leases = Walk::leases(Arc::clone(&connection), prefix);
+        self.drop_all(&pool, leases, &|_| {}).await?;
+        self.drop_all(&pool, Walk::values(connection, prefix), progress).await
     }
 
     async fn ping(&self) -> Result<(), TierError> {

@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fastrand::Rng;
 
-use crate::{Abilities, Claim, ConfigError, Fill, Found, Lease, LeaseToken, RemoteTier, TierError};
+use crate::{
+    Abilities, Claim, ConfigError, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError,
+};
 
 /// What befalls an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,8 +233,8 @@ impl<T: RemoteTier> RemoteTier for Faulty<T> {
         self.run(self.inner.delete(key)).await.map(drop)
     }
 
-    async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
-        self.run(self.inner.clear(prefix)).await.map(drop)
+    async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError> {
+        self.run(self.inner.clear(prefix, progress)).await.map(drop)
     }
 
     async fn ping(&self) -> Result<(), TierError> {

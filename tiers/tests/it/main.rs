@@ -107,7 +107,7 @@ async fn every_operation(
     run!("release", tier.release(b"k", token));
     run!("set", tier.set(b"k", bytes, life));
     run!("delete", tier.delete(b"k"));
-    run!("clear", tier.clear(b"k"));
+    run!("clear", tier.clear(b"k", &|_| {}));
     run!("ping", tier.ping());
     failed
 }

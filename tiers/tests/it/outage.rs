@@ -104,8 +104,8 @@ async fn cut_in_the_middle_of_a_request() {
     assert!(matches!(fill, Err(TierError::Unreachable(_))), "{fill:?}");
     tier.ping().await.unwrap();
     proxy.cut_next_request();
-    assert!(tier.clear(b"k").await.is_err(), "a walk cut in two cannot report success");
-    tier.clear(b"k").await.unwrap();
+    assert!(tier.clear(b"k", &|_| {}).await.is_err(), "a walk cut in two cannot report success");
+    tier.clear(b"k", &|_| {}).await.unwrap();
     assert_eq!(tier.get(b"k").await, Ok(None));
 }
 
@@ -211,7 +211,7 @@ async fn out_of_memory() {
     tier.ping().await.unwrap();
     tier.delete(b"k").await.unwrap();
     tier.release(b"k", token).await.unwrap();
-    tier.clear(b"k").await.unwrap();
+    tier.clear(b"k", &|_| {}).await.unwrap();
 }
 
 /// A refused fill that kept its lease would make everybody else wait for the lease's end.

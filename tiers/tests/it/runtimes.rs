@@ -57,7 +57,7 @@ fn outside_a_runtime_is_an_error_and_no_panic() {
     let mut context = Context::from_waker(Waker::noop());
     let mut get = pin!(tier.get(b"k"));
     assert_eq!(get.as_mut().poll(&mut context), Poll::Ready(Err(TierError::NoRuntime)));
-    let mut clear = pin!(tier.clear(b"k"));
+    let mut clear = pin!(tier.clear(b"k", &|_| {}));
     assert_eq!(clear.as_mut().poll(&mut context), Poll::Ready(Err(TierError::NoRuntime)));
     let mut set = pin!(tier.set(b"k", Bytes::new(), Duration::from_secs(1)));
     assert_eq!(set.as_mut().poll(&mut context), Poll::Ready(Err(TierError::NoRuntime)));

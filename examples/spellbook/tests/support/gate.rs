@@ -12,7 +12,9 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tiered::tiers::{Claim, Fill, Found, Lease, LeaseToken, Memory, RemoteTier, TierError};
+use tiered::tiers::{
+    Claim, Fill, Found, Lease, LeaseToken, Memory, Progress, RemoteTier, TierError,
+};
 use tokio::sync::Semaphore;
 
 /// An embedded L2 with a gate before `delete`. Clones are the same gate and the same store.
@@ -93,8 +95,8 @@ impl RemoteTier for Gate {
         self.tier.delete(key).await
     }
 
-    async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
-        self.tier.clear(prefix).await
+    async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError> {
+        self.tier.clear(prefix, progress).await
     }
 
     async fn ping(&self) -> Result<(), TierError> {

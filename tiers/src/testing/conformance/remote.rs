@@ -44,7 +44,7 @@ pub async fn remote_tier_conforms(tier: Arc<dyn RemoteTier>) {
         clear_takes_its_prefix_only(tier).await;
         clear_drops_many(tier).await;
     } else {
-        let refused = tier.clear(b"k").await;
+        let refused = tier.clear(b"k", &|_| {}).await;
         assert!(matches!(refused, Err(TierError::Unsupported(_))), "{refused:?}");
     }
 }
@@ -228,7 +228,7 @@ async fn a_fill_needs_its_lease(tier: &dyn RemoteTier) {
     assert_eq!(stored(tier, b"f").await.unwrap(), "set");
     if tier.abilities().clears {
         granted(tier, b"f", token).await;
-        tier.clear(b"f").await.unwrap();
+        tier.clear(b"f", &|_| {}).await.unwrap();
         assert_eq!(tier.fill(b"f", token, bytes("v"), LIFE).await, Ok(Fill::Refused), "cleared");
     }
     granted(tier, b"f", token).await;
@@ -294,7 +294,7 @@ async fn clear_takes_its_prefix_only(tier: &dyn RemoteTier) {
             tier.set(key.as_bytes(), bytes("v"), LIFE).await.unwrap();
             granted(tier, key.as_bytes(), token).await;
         }
-        tier.clear(prefix.as_bytes()).await.unwrap();
+        tier.clear(prefix.as_bytes(), &|_| {}).await.unwrap();
         for key in &inside {
             assert_eq!(stored(tier, key.as_bytes()).await, None, "{prefix} left {key}");
             let fill = tier.fill(key.as_bytes(), token, bytes("v"), LIFE).await;
@@ -314,12 +314,12 @@ async fn clear_drops_many(tier: &dyn RemoteTier) {
         tier.set(format!("many:{key}").as_bytes(), bytes("v"), LIFE).await.unwrap();
     }
     tier.set(b"other", bytes("v"), LIFE).await.unwrap();
-    tier.clear(b"many:").await.unwrap();
+    tier.clear(b"many:", &|_| {}).await.unwrap();
     for key in 0..2_300 {
         assert_eq!(stored(tier, format!("many:{key}").as_bytes()).await, None);
     }
     assert!(stored(tier, b"other").await.is_some());
-    tier.clear(b"").await.unwrap();
+    tier.clear(b"", &|_| {}).await.unwrap();
     assert_eq!(stored(tier, b"other").await, None, "an empty prefix is everything");
 }
 
