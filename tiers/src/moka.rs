@@ -120,15 +120,20 @@ impl LocalTier for Moka {
         self.cache.invalidate(key);
     }
 
+    fn remove_prefix(&self, prefix: &[u8]) {
+        let keys = self.cache.iter().map(|(key, _)| key);
+        keys.filter(|key| key.starts_with(prefix)).for_each(|key| self.remove(&key));
+    }
+
     fn clear(&self) {
         self.cache.invalidate_all();
     }
 
-    /// The number of entries, after the maintenance that was due.
     fn is_weighted(&self) -> bool {
         self.bound.is_weight()
     }
 
+    /// The number of entries, after the maintenance that was due.
     fn entries(&self) -> u64 {
         self.cache.run_pending_tasks();
         self.cache.entry_count()

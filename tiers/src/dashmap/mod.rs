@@ -246,6 +246,13 @@ impl LocalTier for DashMap {
         self.drop_entry(key, |_| true);
     }
 
+    fn remove_prefix(&self, prefix: &[u8]) {
+        // Two steps: a removed value must not die under the map's locks.
+        let keys = self.map.iter().map(|slot| Arc::clone(slot.key()));
+        let keys: Vec<Key> = keys.filter(|key| key.starts_with(prefix)).collect();
+        keys.iter().for_each(|key| self.remove(key));
+    }
+
     fn clear(&self) {
         // The values die after the map's locks are released: their destructors are the
         // application's code. The weight is given back last, when nothing stands for it any more.

@@ -180,6 +180,13 @@ impl LocalTier for Quick {
         self.take_out(cell, |shard| shard.remove_if(hash, key, |_| true));
     }
 
+    fn remove_prefix(&self, prefix: &[u8]) {
+        for cell in &self.cells {
+            let keys = cell.read().keys_with(prefix);
+            keys.iter().for_each(|key| self.remove(key));
+        }
+    }
+
     fn clear(&self) {
         for cell in &self.cells {
             let mut shard = cell.write();

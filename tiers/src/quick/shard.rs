@@ -43,6 +43,12 @@ impl Shard {
         self.nodes.get(self.find(hash, key)?)
     }
 
+    /// The keys that begin with `prefix`.
+    pub(super) fn keys_with(&self, prefix: &[u8]) -> Vec<Box<[u8]>> {
+        let keys = self.table.iter().filter_map(|id| Some(&self.nodes.get(*id)?.key));
+        keys.filter(|key| key.starts_with(prefix)).cloned().collect()
+    }
+
     fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
         let same = |id: &u32| {
             self.nodes.get(*id).is_some_and(|node| node.hash == hash && *node.key == *key)

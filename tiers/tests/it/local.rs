@@ -44,3 +44,23 @@ fn a_bound_of_nothing_is_refused_with_a_way_out() {
         tier.clear();
     }
 }
+
+#[test]
+fn a_prefix_takes_its_own_and_nothing_else() {
+    let tiers: [Arc<dyn LocalTier>; 3] =
+        [Arc::new(Moka::new(10_000)), Arc::new(DashMap::new(10_000)), Arc::new(Quick::new(10_000))];
+    for tier in tiers {
+        let put = |key: &str| tier.insert(key.as_bytes(), entry(1), 1, Duration::from_secs(600));
+        let others = ["", "a", "a*", "A:", "b:a:1", "a;"];
+        others.iter().for_each(|key| put(key));
+        (0..3_000).for_each(|id| put(&format!("a:{id}")));
+        tier.remove_prefix(b"a:");
+        for id in 0..3_000 {
+            assert!(tier.get(format!("a:{id}").as_bytes()).is_none(), "{} has a:{id}", tier.name());
+        }
+        for key in others {
+            assert!(tier.get(key.as_bytes()).is_some(), "{} lost {key:?}", tier.name());
+        }
+        assert_eq!(tier.entries(), others.len() as u64, "{}", tier.name());
+    }
+}

@@ -32,6 +32,7 @@ pub fn local_tier_conforms(make: impl Fn() -> Arc<dyn LocalTier>) {
     the_last_insert_wins(&*make());
     keys_are_bytes(&*make());
     removed_and_cleared_is_gone(&*make());
+    a_prefix_is_forgotten(&*make());
     an_entry_lives_its_life(&*make());
     the_new_life_counts(&*make());
     what_cannot_be_kept_leaves_nothing_old(&*make());
@@ -107,6 +108,22 @@ fn removed_and_cleared_is_gone(tier: &dyn LocalTier) {
     assert_eq!(tier.entries(), 0);
     tier.insert(b"k", entry(3), 1, LIFE);
     assert_eq!(number(tier.get(b"k").unwrap()), 3, "after a clear it takes entries again");
+}
+
+/// Those without the prefix may go too: not every tier can tell.
+fn a_prefix_is_forgotten(tier: &dyn LocalTier) {
+    let keys: [&[u8]; 4] = [b"a:", b"a:1", b"a:\xff\0", b"a:1:2"];
+    for key in keys {
+        tier.insert(key, entry(1), 10, LIFE);
+    }
+    tier.remove_prefix(b"a:");
+    for key in keys {
+        assert!(tier.get(key).is_none(), "{key:?} has the prefix");
+    }
+    tier.insert(b"a:1", entry(2), 10, LIFE);
+    assert_eq!(number(tier.get(b"a:1").unwrap()), 2, "the prefix takes entries again");
+    tier.remove_prefix(b"");
+    assert!(tier.get(b"a:1").is_none(), "all keys begin with nothing");
 }
 
 fn an_entry_lives_its_life(tier: &dyn LocalTier) {
