@@ -99,7 +99,7 @@ async fn step(stack: &Stack) -> bool {
             }
             Task::Clear(count, _) => {
                 let prefix = format!("{}:", stack.namespace);
-                let cleared = l2.clear(prefix.as_bytes()).await;
+                let cleared = l2.clear(prefix.as_bytes(), &|_| {}).await;
                 cleared.map(|()| stack.pending.confirm_clear(count))
             }
         };

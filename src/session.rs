@@ -14,6 +14,7 @@ use crate::{
     fence::Ticket,
     l2::{Budget, L2},
     meter::{Op, OpResult, Tier},
+    pending::Standing,
     read::{self, Dated, Keep, Remote},
     replay,
     stack::Landed,
@@ -35,6 +36,8 @@ pub(crate) struct Session<'a> {
     failure: Option<TierError>,
     /// L2 has said what it has: what it has not may have been invalidated.
     answered: bool,
+    /// What a batch has got for it already, from its home, and when that was asked.
+    fetched: Option<(Instant, Result<Option<Found>, TierError>)>,
 }
 
 /// What L2 has.
@@ -76,12 +79,31 @@ impl<'a> Session<'a> {
             seen_beside: None,
             failure: None,
             answered: false,
+            fetched: None,
         })
     }
 
     /// The key on the server.
     pub(crate) fn wire(&self) -> &[u8] {
         &self.wire
+    }
+
+    /// The key of its home on the server, if a batch may get what is there for it: nothing has to be done
+    /// first.
+    pub(crate) fn fetchable<C>(&self, walk: &Walk<C>) -> Option<Vec<u8>> {
+        let is_clear = walk.stack.pending.standing(&walk.key) == Standing::Clear;
+        is_clear.then(|| self.course.home().key(&self.wire).into_owned())
+    }
+
+    /// Takes what a batch has got for it, and what that has left of the budget.
+    pub(crate) fn fetched(
+        &mut self,
+        asked: Instant,
+        found: Result<Option<Found>, TierError>,
+        budget: Budget,
+    ) {
+        self.fetched = Some((asked, found));
+        self.budget = budget;
     }
 
     /// Whether L2 has failed and said nothing.
@@ -158,9 +180,18 @@ impl<'a> Session<'a> {
 
     /// What is in a slot, and when it was asked.
     async fn get<C>(&mut self, walk: &Walk<C>, slot: Slot) -> Result<(Instant, Option<Found>), ()> {
-        let asked = walk.stack.clock.now();
-        let got = self.l2.get(&slot.key(&self.wire), &mut self.budget).await;
-        got.map(|found| (asked, found)).map_err(|error| self.failure = Some(error))
+        let fetched = self.fetched.take().filter(|_| slot == self.course.home());
+        let (asked, got) = match fetched {
+            Some(fetched) => fetched,
+            None => {
+                let asked = walk.stack.clock.now();
+                (asked, self.l2.get(&slot.key(&self.wire), &mut self.budget).await)
+            }
+        };
+        got.map(|found| (asked, found)).map_err(|error| {
+            self.budget = Budget::SPENT;
+            self.failure = Some(error);
+        })
     }
 
     /// Step 4, for what `get` or `lease` returned. What was judged already is absent.

@@ -325,7 +325,9 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
             seen: now,
         })
     }
+}
 
+impl<C> Walk<C> {
     /// What L1 has to serve when the load fails.
     pub(crate) fn fallback(&self) -> Option<Landed> {
         match &self.local {
@@ -355,11 +357,12 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         }
     }
 
-    fn course<T: 'static>(&self, kind: Kind) -> Course {
+    pub(crate) fn course<T: 'static>(&self, kind: Kind) -> Course {
         Course { type_id: TypeId::of::<T>(), schema: self.options.schema, kind }
     }
 
-    fn finish(&self, walked: Walked) -> Walked {
+    /// Counts how the read ended.
+    pub(crate) fn finish(&self, walked: Walked) -> Walked {
         let outcome = walked.as_ref().map_or(Outcome::Error, |landed| landed.outcome);
         self.stack.meter.request(outcome);
         walked

@@ -3,6 +3,8 @@
 //! Every logical read or write has one [`Budget`] for all its operations together, so a stalled
 //! server costs it once and not at each step. The first failure spends the rest.
 
+mod batch;
+
 use std::{
     future::Future,
     panic::AssertUnwindSafe,
@@ -15,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::join};
-use tiered_tiers::{Claim, Fill, Found, Lease, LeaseToken, RemoteTier, TierError};
+use tiered_tiers::{Claim, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError};
 use tokio::time::{Instant, timeout};
 
 use crate::{
@@ -23,6 +25,11 @@ use crate::{
     sync::Mutex,
     versions::Slot,
 };
+
+/// How a look is counted.
+fn looked(found: &Option<Found>) -> OpResult {
+    if found.is_some() { OpResult::Hit } else { OpResult::Miss }
+}
 
 /// How a fill is counted.
 fn filled(fill: &Fill) -> OpResult {
@@ -37,10 +44,13 @@ fn filled(fill: &Fill) -> OpResult {
 const CALM: Duration = Duration::from_secs(10);
 
 /// The time that one logical operation may spend on L2.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget(Duration);
 
 impl Budget {
+    /// Nothing is left of it.
+    pub(crate) const SPENT: Self = Self(Duration::ZERO);
+
     /// Whether a failure or the clock has used it up.
     pub(crate) fn is_spent(&self) -> bool {
         self.0.is_zero()
@@ -135,9 +145,7 @@ impl L2 {
         key: &[u8],
         budget: &mut Budget,
     ) -> Result<Option<Found>, TierError> {
-        let seen =
-            |found: &Option<Found>| if found.is_some() { OpResult::Hit } else { OpResult::Miss };
-        self.run(Op::Get, budget, async { self.tier.get(key).await }, seen).await
+        self.run(Op::Get, budget, self.tier.get(key), looked).await
     }
 
     pub(crate) async fn lease(
@@ -222,12 +230,14 @@ impl L2 {
     }
 
     /// Clears a prefix. Takes as long as it takes: the tier bounds each of its steps.
-    pub(crate) async fn clear(&self, prefix: &[u8]) -> Result<(), TierError> {
+    pub(crate) async fn clear(
+        &self,
+        prefix: &[u8],
+        progress: Progress<'_>,
+    ) -> Result<(), TierError> {
         let mut budget = Budget(Duration::from_secs(600));
-        self.run(Op::Clear, &mut budget, async { self.tier.clear(prefix, &|_| {}).await }, |()| {
-            OpResult::Ok
-        })
-        .await
+        let clear = self.tier.clear(prefix, progress);
+        self.run(Op::Clear, &mut budget, clear, |()| OpResult::Ok).await
     }
 
     async fn run<R>(
@@ -236,6 +246,22 @@ impl L2 {
         budget: &mut Budget,
         operation: impl Future<Output = Result<R, TierError>>,
         seen: impl FnOnce(&R) -> OpResult,
+    ) -> Result<R, TierError> {
+        let result = self.bounded(op, budget, operation).await.and_then(|result| result);
+        self.count(op, &result, seen);
+        if result.is_err() {
+            *budget = Budget::SPENT;
+        }
+        self.tell(result.as_ref().err());
+        result
+    }
+
+    /// Runs an operation on what is left of the budget, and takes its time off it.
+    async fn bounded<R>(
+        &self,
+        op: Op,
+        budget: &mut Budget,
+        operation: impl Future<Output = R>,
     ) -> Result<R, TierError> {
         if tokio::runtime::Handle::try_current().is_err() {
             return Err(TierError::NoRuntime);
@@ -247,27 +273,23 @@ impl L2 {
         // A tier of somebody else's making may panic; that is no more than one that fails.
         let operation = AssertUnwindSafe(operation).catch_unwind();
         let result = match timeout(budget.0, operation).await {
-            Ok(Ok(result)) => result,
+            Ok(Ok(result)) => Ok(result),
             Ok(Err(_)) => Err(TierError::Protocol("the tier panicked".into())),
             Err(_) => Err(TierError::Timeout),
         };
         let took = start.elapsed();
         self.meter.op_time(op, took);
-        self.meter.op(
-            Tier::L2,
-            op,
-            match &result {
-                Ok(value) => seen(value),
-                Err(TierError::Timeout) => OpResult::Timeout,
-                Err(_) => OpResult::Error,
-            },
-        );
-        match &result {
-            Ok(_) => budget.0 = budget.0.saturating_sub(took),
-            Err(_) => budget.0 = Duration::ZERO,
-        }
-        self.tell(result.as_ref().err());
+        budget.0 = if result.is_ok() { budget.0.saturating_sub(took) } else { Duration::ZERO };
         result
+    }
+
+    fn count<R>(&self, op: Op, result: &Result<R, TierError>, seen: impl FnOnce(&R) -> OpResult) {
+        let seen = match result {
+            Ok(value) => seen(value),
+            Err(TierError::Timeout) => OpResult::Timeout,
+            Err(_) => OpResult::Error,
+        };
+        self.meter.op(Tier::L2, op, seen);
     }
 
     /// Logs the first failure and the recovery, and nothing in between.
