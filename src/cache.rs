@@ -70,6 +70,14 @@ impl<C> Tiered<C> {
         Request::new(self, key.into())
     }
 
+    /// A call about several keys, with options: `cache.keys([1, 2]).fresh_for(..).get_or_load(..)`.
+    pub fn keys<K: Clone + Into<Key>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Request<'_, C, Vec<K>> {
+        Request::new(self, keys.into_iter().collect())
+    }
+
     /// Drops a key from every tier. Final when it says [`Ack::Done`]: nothing loaded before is
     /// stored after it; loads under way are not waited for, and later callers do not join them.
     ///
@@ -232,5 +240,77 @@ impl<C: Clone + Send + Sync + 'static> Tiered<C> {
         C: CodecFor<T>,
     {
         self.key(key).set(value).await
+    }
+
+    /// The cached values, in the order of their keys; the database is never asked. See
+    /// [`get`](Request::get) of [several](Self::keys).
+    ///
+    /// # Errors
+    /// For each key as [`Request::lookup`].
+    pub async fn get_many<T, K>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Vec<Result<Option<Arc<T>>, Error>>
+    where
+        T: Send + Sync + 'static,
+        K: Clone + Into<Key> + Send + Sync,
+        C: CodecFor<T>,
+    {
+        self.keys(keys).get().await
+    }
+
+    /// The values, in the order of their keys; those that the cache does not know are loaded together. See
+    /// [`get_or_load`](Request::get_or_load) of [several](Self::keys).
+    ///
+    /// # Errors
+    /// For each key as [`Request::load`].
+    pub async fn get_or_load_many<T, K, M, E, F, Fut>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        loader: F,
+    ) -> Vec<Result<Option<Arc<T>>, Error>>
+    where
+        T: Send + Sync + 'static,
+        K: Clone + Into<Key> + Send + Sync,
+        M: IntoIterator<Item = (K, T)>,
+        E: fmt::Display + fmt::Debug + Send + Sync + 'static,
+        F: FnMut(Vec<K>) -> Fut + Send,
+        Fut: Future<Output = Result<M, E>> + Send,
+        C: CodecFor<T>,
+    {
+        self.keys(keys).get_or_load(loader).await
+    }
+
+    /// Stores values in every tier; one answer for each, in their order. Of a key that comes twice the last
+    /// value counts.
+    ///
+    /// # Errors
+    /// For each key as [`Request::set`].
+    pub async fn set_many<T, K>(
+        &self,
+        entries: impl IntoIterator<Item = (K, T)>,
+    ) -> Vec<Result<Ack, Error>>
+    where
+        T: Send + Sync + 'static,
+        K: Clone + Into<Key> + Send + Sync,
+        C: CodecFor<T>,
+    {
+        let (keys, values): (Vec<K>, Vec<T>) = entries.into_iter().unzip();
+        self.keys(keys).set(values).await
+    }
+
+    /// Drops keys from every tier; one answer for each, in their order. See
+    /// [`invalidate`](Self::invalidate).
+    ///
+    /// # Errors
+    /// For each key as [`invalidate`](Self::invalidate).
+    pub async fn invalidate_many<K>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Vec<Result<Ack, Error>>
+    where
+        K: Clone + Into<Key> + Send + Sync,
+    {
+        self.keys(keys).invalidate().await
     }
 }

@@ -31,15 +31,18 @@
 //! | choose a codec, or write one | [`codecs`] |
 //! | read, write, invalidate | [`Tiered`] |
 //! | do so with options | [`Tiered::key`], [`Request`] |
+//! | do so with many keys at once | [`Tiered::keys`], [`Tiered::get_or_load_many`] |
 //! | choose a strategy | [`CacheStrategy`] |
 //! | cache entities out of repositories | [`CacheEntity`], [`DataRepository`], [`CacheFeed`], [`Tiered::execute`] |
 //! | know how a read ended | [`Outcome`], [`Answer`] |
 //! | see how it fares | [`Tiered::stats`], [`Tiered::health`] |
 //!
 //! In the source, a read goes `request` → `walk` (who leads, who waits) → `fill` (the steps) →
-//! `session` (L2 in one walk) → `read` (what the tiers have); a write goes `request` → `write`. Decisions are pure and stand in
+//! `session` (L2 in one walk) → `read` (what the tiers have); one of many keys goes `batch` → `many`, which takes the
+//! same steps for all of them; a write goes `request` → `write`. Decisions are pure and stand in
 //! `strategy` and `freshness`; mechanisms are `flight`, `fence`, `versions`, `pending` and `l2`.
 
+mod batch;
 mod builder;
 mod cache;
 mod entity;
@@ -53,6 +56,7 @@ mod health;
 mod key;
 mod l2;
 mod load;
+mod many;
 mod meter;
 mod outcome;
 mod pending;

@@ -1,6 +1,7 @@
 //! Running a loader: its panic is caught, its time is bounded, its error is kept.
 
 use std::{
+    collections::HashMap,
     fmt,
     future::Future,
     panic::AssertUnwindSafe,
@@ -11,7 +12,7 @@ use std::{
 use futures_util::FutureExt;
 
 use crate::{
-    Error,
+    Error, Key,
     error::LoaderPanicked,
     meter::{LoadResult, Meter},
     request::LoadContext,
@@ -41,6 +42,12 @@ where
     Box::new(move |context| Box::pin(async move { loader(context).await.map_err(Error::loader) }))
 }
 
+/// A loader of several: called with the places of the keys that are wanted, among those that the call is
+/// about. What it does not return does not exist.
+pub(crate) type BatchLoader<'a, T> = dyn FnMut(Vec<usize>) -> BatchLoading<'a, T> + Send + 'a;
+pub(crate) type BatchLoading<'a, T> =
+    Pin<Box<dyn Future<Output = Result<HashMap<Key, T>, Error>> + Send + 'a>>;
+
 /// Runs `loader` to its end, its deadline or its panic.
 pub(crate) async fn run<T>(
     loader: Loader<'_, T>,
@@ -48,10 +55,29 @@ pub(crate) async fn run<T>(
     deadline: Option<Duration>,
     meter: &Meter,
 ) -> Result<Option<T>, Error> {
-    let start = Instant::now();
     // The loader is called inside the future, so a panic on the way to its future is caught too.
+    bounded(async { loader(context).await }, deadline, meter, Option::is_some).await
+}
+
+/// Runs a batch's `loader` likewise: one load, however many keys it is for.
+pub(crate) async fn run_batch<T>(
+    loader: &mut BatchLoader<'_, T>,
+    wanted: Vec<usize>,
+    deadline: Option<Duration>,
+    meter: &Meter,
+) -> Result<HashMap<Key, T>, Error> {
+    bounded(async { loader(wanted).await }, deadline, meter, |found| !found.is_empty()).await
+}
+
+async fn bounded<R>(
+    loading: impl Future<Output = Result<R, Error>>,
+    deadline: Option<Duration>,
+    meter: &Meter,
+    has_values: impl FnOnce(&R) -> bool,
+) -> Result<R, Error> {
+    let start = Instant::now();
     // Unwind safety: after a panic nothing of the loader is used again.
-    let loading = AssertUnwindSafe(async { loader(context).await }).catch_unwind();
+    let loading = AssertUnwindSafe(loading).catch_unwind();
     let ended = match deadline {
         None => Some(loading.await),
         Some(deadline) => tokio::time::timeout(deadline, loading).await.ok(),
@@ -64,8 +90,10 @@ pub(crate) async fn run<T>(
             (Err(Error::loader(panicked)), LoadResult::Panic)
         }
         Some(Ok(Err(error))) => (Err(error), LoadResult::Error),
-        Some(Ok(Ok(Some(value)))) => (Ok(Some(value)), LoadResult::Value),
-        Some(Ok(Ok(None))) => (Ok(None), LoadResult::Absent),
+        Some(Ok(Ok(found))) => {
+            let seen = if has_values(&found) { LoadResult::Value } else { LoadResult::Absent };
+            (Ok(found), seen)
+        }
     };
     meter.load(seen, start.elapsed());
     result

@@ -80,33 +80,35 @@ impl LoadContext {
     }
 }
 
-/// A call being put together; made by [`Tiered::key`]. Nothing happens until one of the verbs
-/// (`get`, `get_or_load`, `set`, …) is awaited.
+/// A call being put together, about one key, made by [`Tiered::key`], or about several, made by
+/// [`Tiered::keys`]. Nothing happens until one of the verbs (`get`, `get_or_load`, `set`, …) is awaited.
 ///
 /// Calls that join a load under way get its entry: the options of the caller that leads decide.
 /// A cache with an L2 or a load timeout needs a tokio runtime with timers, as `#[tokio::main]` makes
 /// it.
 #[must_use = "a request does nothing until one of its verbs is awaited"]
-pub struct Request<'a, C> {
-    cache: &'a Tiered<C>,
-    key: Key,
-    options: Options,
-    upgrade: Option<Upgrade<C>>,
+pub struct Request<'a, C, K = Key> {
+    pub(crate) cache: &'a Tiered<C>,
+    /// What it is about: a key, or several.
+    pub(crate) about: K,
+    pub(crate) options: Options,
+    pub(crate) upgrade: Option<Upgrade<C>>,
 }
 
 /// Makes a value, or none, out of an older version's entry. The value is of the type that the call is about.
 pub(crate) type Upgrade<C> = fn(&C, &Key, &Unpacked<'_>) -> Value;
 
-impl<C> fmt::Debug for Request<'_, C> {
+impl<C, K> fmt::Debug for Request<'_, C, K> {
+    /// Keys may name people: none is shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request").field("key", &self.key).field("options", &self.options).finish()
+        f.debug_struct("Request").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
 /// Options.
-impl<'a, C> Request<'a, C> {
-    pub(crate) fn new(cache: &'a Tiered<C>, key: Key) -> Self {
-        Self { cache, key, options: Options::default(), upgrade: None }
+impl<'a, C, K> Request<'a, C, K> {
+    pub(crate) fn new(cache: &'a Tiered<C>, about: K) -> Self {
+        Self { cache, about, options: Options::default(), upgrade: None }
     }
 
     /// How an older version's entry becomes a value.
@@ -172,12 +174,12 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
     /// Looks into L1. The walk past it is boxed by its callers, so that the future of a hit stays
     /// small: it is moved about more than it is polled.
     fn begin<T: 'static>(&self, wanted: Wanted) -> Result<Option<Landed>, Error> {
-        walk::begin::<T>(self.cache.parts().0, &self.key, &self.options, wanted)
+        walk::begin::<T>(self.cache.parts().0, &self.about, &self.options, wanted)
     }
 
     fn walk<T: 'static>(self, wanted: Wanted) -> Walk<C> {
         let (stack, codec) = self.cache.parts();
-        Walk::new::<T>(stack, codec, self.key, self.options, self.upgrade, wanted)
+        Walk::new::<T>(stack, codec, self.about, self.options, self.upgrade, wanted)
     }
 
     /// The cached value with what is known of it, the database never asked: the strategy `Fresh`,
@@ -344,10 +346,8 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
-        self.key.check()?;
-        self.options.check()?;
         let (stack, codec) = self.cache.parts();
-        write::set(stack, codec, &self.key, &self.options, Arc::new(value)).await
+        write::set(stack, codec, &self.about, &self.options, Arc::new(value)).await
     }
 }
 

@@ -5,6 +5,7 @@
 use std::{any::TypeId, sync::Arc, time::Duration};
 
 use tiered_codecs::CodecFor;
+use tiered_tiers::Value;
 use tokio::time::Instant;
 
 use crate::{
@@ -88,6 +89,15 @@ impl Landed {
     /// Whether a caller can use it: not an absence, where a value is wanted.
     pub(crate) fn suits(&self, wanted: Wanted) -> bool {
         wanted == Wanted::Any || self.value.is_some()
+    }
+
+    /// The same, to one who waited for it.
+    pub(crate) fn shared(self) -> Self {
+        let outcome = match self.outcome {
+            Outcome::Load => Outcome::Shared,
+            outcome => outcome,
+        };
+        Self { outcome, ..self }
     }
 
     /// The value. The flight and the L1 entry are of this type, so the downcast always succeeds.
@@ -272,13 +282,7 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
                 self.stack.meter.coalesced();
                 match waiter.wait().await {
                     Waited::Lead(leader) => Seated::Lead(leader),
-                    Waited::Landed(walked) => Seated::Landed(walked.map(|landed| Landed {
-                        outcome: match landed.outcome {
-                            Outcome::Load => Outcome::Shared,
-                            outcome => outcome,
-                        },
-                        ..landed
-                    })),
+                    Waited::Landed(walked) => Seated::Landed(walked.map(Landed::shared)),
                 }
             }
         }
@@ -314,16 +318,7 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         let stack = &self.stack;
         let value =
             load::run(loader, LoadContext::default(), stack.load_timeout, &stack.meter).await?;
-        let now = stack.clock.now();
-        let value = value.map(|value| Arc::new(value) as _);
-        Ok(Landed {
-            value,
-            outcome: Outcome::Load,
-            born: now,
-            fresh_until: now,
-            usable_until: now,
-            seen: now,
-        })
+        Ok(self.unkept(value))
     }
 }
 
@@ -345,16 +340,19 @@ impl<C> Walk<C> {
         }
     }
 
+    /// Neither found nor loaded.
     pub(crate) fn miss(&self) -> Landed {
+        self.passing(None, Outcome::Miss)
+    }
+
+    /// What was loaded, and is kept nowhere.
+    pub(crate) fn unkept<T: Send + Sync + 'static>(&self, value: Option<T>) -> Landed {
+        self.passing(value.map(|value| Arc::new(value) as _), Outcome::Load)
+    }
+
+    fn passing(&self, value: Value, outcome: Outcome) -> Landed {
         let now = self.stack.clock.now();
-        Landed {
-            value: None,
-            outcome: Outcome::Miss,
-            born: now,
-            fresh_until: now,
-            usable_until: now,
-            seen: now,
-        }
+        Landed { value, outcome, born: now, fresh_until: now, usable_until: now, seen: now }
     }
 
     pub(crate) fn course<T: 'static>(&self, kind: Kind) -> Course {

@@ -4,9 +4,11 @@
 //! hangs. The second, after the server has answered, overtakes reads that began in between: they
 //! may have seen the server's old value.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use tiered_codecs::CodecFor;
+use tiered_tiers::TierError;
 
 use crate::{
     Ack, Error, Key,
@@ -38,6 +40,116 @@ pub(crate) async fn invalidate(stack: &Arc<Stack>, key: &Key) -> Result<Ack, Err
     })
 }
 
+/// Drops distinct keys from all tiers, in one operation on L2. One answer for each.
+pub(crate) async fn invalidate_many(stack: &Arc<Stack>, keys: &[Key]) -> Vec<Result<Ack, Error>> {
+    let checked: Vec<_> =
+        keys.iter().map(|key| key.check().and_then(|()| require(stack))).collect();
+    let sound = || keys.iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
+    let Some(l2) = &stack.l2 else {
+        sound().for_each(|(key, _)| stack.drop_local(key));
+        return checked.into_iter().map(|checked| checked.map(|()| Ack::Done)).collect();
+    };
+    let overwrites: Vec<_> = sound().map(|(key, _)| Overwrite::begin(stack, key)).collect();
+    let wires: Vec<_> = sound().map(|(key, _)| key.wire(&stack.namespace)).collect();
+    let deleted = l2.delete_many(&wires, &mut l2.budget()).await;
+    let ended = overwrites.into_iter().zip(deleted).map(|(overwrite, deleted)| {
+        let key = overwrite.key;
+        match deleted {
+            Ok(()) => {
+                overwrite.done(|_| stack.remove_local(key));
+                Ack::Done
+            }
+            Err(_) => overwrite.pending(|_| stack.remove_local(key)),
+        }
+    });
+    spread(checked, ended)
+}
+
+/// The answers of those that were sound, among the errors of the others.
+fn spread<S>(
+    checked: Vec<Result<S, Error>>,
+    mut ended: impl Iterator<Item = Ack>,
+) -> Vec<Result<Ack, Error>> {
+    let mut answer = |_| ended.next().unwrap_or(Ack::Pending);
+    checked.into_iter().map(|checked| checked.map(&mut answer)).collect()
+}
+
+fn require(stack: &Stack) -> Result<(), Error> {
+    if stack.l2.is_some() { stack.require_runtime() } else { Ok(()) }
+}
+
+/// A value about to be stored.
+struct Draft<'a, T> {
+    stack: &'a Arc<Stack>,
+    key: &'a Key,
+    options: &'a Options,
+    entry: Entry<T>,
+    wire: Vec<u8>,
+    packed: Option<Bytes>,
+    begun: Instant,
+}
+
+impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
+    /// Before anything is changed: a value that cannot be stored loses nothing.
+    fn new<C: CodecFor<T>>(
+        stack: &'a Arc<Stack>,
+        codec: &C,
+        options: &'a Options,
+        key: &'a Key,
+        value: Arc<T>,
+    ) -> Result<Self, Error> {
+        key.check()?;
+        options.check()?;
+        require(stack)?;
+        let entry = Entry::new(stack, options, Told::default(), Some(value));
+        let wire = key.wire(&stack.namespace);
+        let packed = match &stack.l2 {
+            Some(_) if !options.skip_l2 => {
+                Some(entry.pack(stack, codec, options, &wire).map_err(Error::Serialization)?)
+            }
+            // For its weight.
+            Some(_) if stack.is_l1_weighted() && entry.needs_weighing() => {
+                entry.pack(stack, codec, options, &wire).ok()
+            }
+            _ => None,
+        };
+        Ok(Self { stack, key, options, entry, wire, packed, begun: stack.clock.now() })
+    }
+
+    /// Puts it into L1, if it may and `holds`; else L1 has nothing.
+    fn keep(&self, holds: bool) {
+        let Self { stack, key, options, .. } = self;
+        if holds && !options.skip_l1 {
+            let keep = self.entry.local(stack, options, self.begun, self.packed.as_ref());
+            stack.insert_local(key, keep);
+        } else {
+            stack.remove_local(key);
+        }
+    }
+
+    /// Stores it where there is no L2.
+    fn keep_here(&self) -> Ack {
+        self.stack.fence.advance(self.key.fingerprint(), || self.keep(true));
+        self.stack.flights.detach(self.key);
+        Ack::Done
+    }
+
+    /// Ends the write as L2 has answered.
+    async fn end(
+        &self,
+        overwrite: Overwrite<'_>,
+        stored: Result<(), TierError>,
+    ) -> Result<Ack, Error> {
+        match stored {
+            Err(_) => Ok(overwrite.pending(|holds| self.keep(holds))),
+            Ok(()) if overwrite.done(|holds| self.keep(holds)) => Ok(Ack::Done),
+            // Another write of this key was under way in this process, and nobody knows which of the
+            // two the server executed last. Both see this, and the key ends with neither's value.
+            Ok(()) => invalidate(self.stack, self.key).await,
+        }
+    }
+}
+
 /// Stores a value in all tiers.
 pub(crate) async fn set<T, C>(
     stack: &Arc<Stack>,
@@ -54,50 +166,64 @@ where
         // What is cached is old now; it must not be there when the cache is switched on again.
         return invalidate(stack, key).await;
     }
-    let entry = Entry::new(stack, options, Told::default(), Some(value));
-    let wire = key.wire(&stack.namespace);
-    let l2 = stack.l2.as_ref();
-    // Before anything is changed: a value that cannot be stored loses nothing.
-    let packed = match l2 {
-        Some(_) if !options.skip_l2 => {
-            Some(entry.pack(stack, codec, options, &wire).map_err(Error::Serialization)?)
-        }
-        // For its weight.
-        Some(_) if stack.is_l1_weighted() && entry.needs_weighing() => {
-            entry.pack(stack, codec, options, &wire).ok()
-        }
-        _ => None,
-    };
-    let begun = stack.clock.now();
-    let keep = |holds: bool| {
-        if holds && !options.skip_l1 {
-            stack.insert_local(key, entry.local(stack, options, begun, packed.as_ref()));
-        } else {
-            stack.remove_local(key);
-        }
-    };
-    let Some(l2) = l2 else {
-        stack.fence.advance(key.fingerprint(), || keep(true));
-        stack.flights.detach(key);
-        return Ok(Ack::Done);
-    };
-    stack.require_runtime()?;
+    let draft = Draft::new(stack, codec, options, key, value)?;
+    let Some(l2) = &stack.l2 else { return Ok(draft.keep_here()) };
     let overwrite = Overwrite::begin(stack, key);
     let mut budget = l2.budget();
-    let stored = match &packed {
+    let stored = match &draft.packed {
         Some(bytes) if !options.skip_l2 => {
-            l2.set(&wire, Slot::home(options.schema), bytes.clone(), entry.life(), &mut budget)
-                .await
+            let (slot, life) = (Slot::home(options.schema), draft.entry.life());
+            l2.set(&draft.wire, slot, bytes.clone(), life, &mut budget).await
         }
-        _ => l2.delete(&wire, &mut budget).await,
+        _ => l2.delete(&draft.wire, &mut budget).await,
     };
-    match stored {
-        Err(_) => Ok(overwrite.pending(keep)),
-        Ok(()) if overwrite.done(keep) => Ok(Ack::Done),
-        // Another write of this key was under way in this process, and nobody knows which of the
-        // two the server executed last. Both see this, and the key ends with neither's value.
-        Ok(()) => invalidate(stack, key).await,
+    draft.end(overwrite, stored).await
+}
+
+/// Stores values under distinct keys in all tiers, in one operation on L2. One answer for each.
+pub(crate) async fn set_many<T, C>(
+    stack: &Arc<Stack>,
+    codec: &C,
+    options: &Options,
+    entries: Vec<(&Key, Arc<T>)>,
+) -> Vec<Result<Ack, Error>>
+where
+    T: Send + Sync + 'static,
+    C: CodecFor<T>,
+{
+    if !stack.is_enabled() {
+        let keys: Vec<Key> = entries.into_iter().map(|(key, _)| key.clone()).collect();
+        return invalidate_many(stack, &keys).await;
     }
+    let mut drafts = Vec::with_capacity(entries.len());
+    for (key, value) in entries {
+        drafts.push(Draft::new(stack, codec, options, key, value));
+    }
+    let Some(l2) = &stack.l2 else {
+        return drafts.into_iter().map(|draft| Ok(draft?.keep_here())).collect();
+    };
+    let sound: Vec<&Draft<'_, T>> = drafts.iter().flatten().collect();
+    let overwrites: Vec<_> = sound.iter().map(|draft| Overwrite::begin(stack, draft.key)).collect();
+    let mut budget = l2.budget();
+    let stored = if options.skip_l2 {
+        let wires: Vec<_> = sound.iter().map(|draft| draft.wire.clone()).collect();
+        l2.delete_many(&wires, &mut budget).await
+    } else {
+        let mut stores = Vec::with_capacity(sound.len());
+        for Draft { wire, packed, entry, .. } in &sound {
+            let bytes = packed.clone().unwrap_or_default();
+            stores.push((wire.as_slice(), bytes, entry.life()));
+        }
+        l2.set_many(&stores, Slot::home(options.schema), &mut budget).await
+    };
+    let mut ended = Vec::with_capacity(sound.len());
+    for ((draft, overwrite), stored) in sound.into_iter().zip(overwrites).zip(stored) {
+        ended.push(draft.end(overwrite, stored).await);
+    }
+    let mut ended = ended.into_iter();
+    let answer =
+        |draft: Result<_, Error>| draft.and_then(|_| ended.next().unwrap_or(Ok(Ack::Pending)));
+    drafts.into_iter().map(answer).collect()
 }
 
 /// A key that is being overwritten. Dropped midway, by a panic or a cancelled future, it leaves

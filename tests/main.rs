@@ -6,6 +6,7 @@
 //! | `reads` | a read ends in the wrong place, or is counted wrongly |
 //! | `strategies` | a cell of the strategy table does not hold, with Redis alive, dead or frozen |
 //! | `flights` | a stampede; a caller that goes away or a loader that panics takes others along |
+//! | `batches` | many keys in one call: one of them fails, hangs or mixes up the others |
 //! | `fence` | a value that comes back after it was invalidated |
 //! | `pending` | an invalidation is lost while the server is away |
 //! | `lifetimes` | entries that live too long, too short, or all expire at once |
@@ -51,6 +52,7 @@ macro_rules! scenarios {
 mod support;
 
 mod api;
+mod batches;
 mod codecs;
 mod deployments;
 mod drift;

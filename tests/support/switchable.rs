@@ -10,6 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tiered::tiers::{
     Abilities, Claim, Fill, Found, Lease, LeaseToken, Memory, Progress, RemoteTier, TierError,
 };
@@ -37,6 +38,8 @@ pub struct Switchable {
     gate: Arc<Semaphore>,
     operations: Arc<AtomicUsize>,
     distrusted: Arc<AtomicUsize>,
+    gets: Arc<AtomicUsize>,
+    batches: Arc<AtomicUsize>,
     unclearable: bool,
 }
 
@@ -48,6 +51,8 @@ impl Switchable {
             gate: Arc::new(Semaphore::new(0)),
             operations: Arc::default(),
             distrusted: Arc::default(),
+            gets: Arc::default(),
+            batches: Arc::default(),
             unclearable: false,
         }
     }
@@ -55,6 +60,16 @@ impl Switchable {
     /// How often it was told that it gave what was not the key's.
     pub fn distrusted(&self) -> usize {
         self.distrusted.load(Ordering::SeqCst)
+    }
+
+    /// How often one key was read.
+    pub fn gets(&self) -> usize {
+        self.gets.load(Ordering::SeqCst)
+    }
+
+    /// How often it was asked about several keys at once.
+    pub fn batches(&self) -> usize {
+        self.batches.load(Ordering::SeqCst)
     }
 
     /// The same as a tier that cannot clear.
@@ -114,7 +129,25 @@ impl RemoteTier for Switchable {
         "switchable"
     }
     async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError> {
+        self.gets.fetch_add(1, Ordering::SeqCst);
         self.pass(key, self.inner.get(key)).await?
+    }
+    async fn get_many(&self, keys: &[&[u8]]) -> Vec<Result<Option<Found>, TierError>> {
+        self.batches.fetch_add(1, Ordering::SeqCst);
+        let each = keys.iter().map(|key| self.pass(key, self.inner.get(key)));
+        join_all(each).await.into_iter().map(|got| got.and_then(|got| got)).collect()
+    }
+    async fn set_many(&self, entries: &[(&[u8], Bytes, Duration)]) -> Vec<Result<Fill, TierError>> {
+        self.batches.fetch_add(1, Ordering::SeqCst);
+        let each = entries
+            .iter()
+            .map(|(key, bytes, life)| self.pass(key, self.inner.set(key, bytes.clone(), *life)));
+        join_all(each).await.into_iter().map(|set| set.and_then(|set| set)).collect()
+    }
+    async fn delete_many(&self, keys: &[&[u8]]) -> Vec<Result<(), TierError>> {
+        self.batches.fetch_add(1, Ordering::SeqCst);
+        let each = keys.iter().map(|key| self.pass(key, self.inner.delete(key)));
+        join_all(each).await.into_iter().map(|deleted| deleted.and_then(|deleted| deleted)).collect()
     }
     async fn lease(
         &self,
