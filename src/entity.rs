@@ -144,6 +144,19 @@ impl Invalid {
     }
 }
 
+impl<C, K> Request<'_, C, K> {
+    /// About entities of this type.
+    pub(crate) fn of_entity<T>(self) -> Self
+    where
+        T: CacheEntity,
+        C: CodecFor<T>,
+    {
+        let request = self.schema(T::SCHEMA_VERSION);
+        // The first version has none before it.
+        if T::SCHEMA_VERSION > 0 { request.upgrade(upgrade::<T, C>) } else { request }
+    }
+}
+
 impl<C: Clone + Send + Sync + 'static> Tiered<C> {
     /// Brings `feeder` the entity it asks for, out of the cache or the repository, as `strategy`
     /// tells. Returns how the read ended.
@@ -187,11 +200,7 @@ impl<C: Clone + Send + Sync + 'static> Tiered<C> {
         T: CacheEntity,
         C: CodecFor<T>,
     {
-        let request = self.key(Key::entity::<T>(id)).schema(T::SCHEMA_VERSION);
-        // The first version has none before it.
-        let request =
-            if T::SCHEMA_VERSION > 0 { request.upgrade(upgrade::<T, C>) } else { request };
-        request.strategy(strategy)
+        self.key(Key::entity::<T>(id)).of_entity::<T>().strategy(strategy)
     }
 
     /// Feeds an answer that may have come from the cache.
@@ -266,6 +275,12 @@ pub struct Repository<R, C = crate::DefaultCodec> {
 impl<R, C: Clone> Clone for Repository<R, C> {
     fn clone(&self) -> Self {
         Self { cache: self.cache.clone(), repository: Arc::clone(&self.repository) }
+    }
+}
+
+impl<R, C> Repository<R, C> {
+    pub(crate) fn parts(&self) -> (&Tiered<C>, &R) {
+        (&self.cache, &self.repository)
     }
 }
 

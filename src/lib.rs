@@ -45,6 +45,7 @@
 mod batch;
 mod builder;
 mod cache;
+mod entities;
 mod entity;
 mod entry;
 mod error;

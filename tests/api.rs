@@ -35,6 +35,11 @@ async fn handles_are_shared_between_threads_and_futures_are_send() {
     is_send(cache.key("k").detached(|| async { Ok::<_, DbDown>(1_u8) })).await.unwrap();
     let _ = is_send(cache.set("k", 1_u8)).await.unwrap();
     let _ = is_send(cache.invalidate("k")).await.unwrap();
+    let many = async |ids: Vec<u32>| Ok::<_, DbDown>(ids.into_iter().map(|id| (id, local.clone())));
+    is_send(cache.get_or_load_many([1, 2], many)).await;
+    is_send(cache.get_many::<String, _>([1, 2])).await;
+    let _ = is_send(cache.set_many([(1, 1_u8)])).await;
+    let _ = is_send(cache.invalidate_many([1, 2])).await;
     is_send(cache.contains("k")).await.unwrap();
     is_send(cache.ping()).await.unwrap();
     is_send(cache.health()).await;

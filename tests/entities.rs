@@ -18,6 +18,7 @@ scenarios! {
     a_registered_repository_refreshes_behind,
     generic_code_over_a_repository_can_be_spawned,
     many_are_fetched_one_by_one_unless_the_repository_does_better,
+    many_entities_are_fetched_together,
     a_prefix_cannot_reach_into_anothers_keys,
 }
 
@@ -223,6 +224,46 @@ async fn many_are_fetched_one_by_one_unless_the_repository_does_better() {
     let found = Book { damage: 1 }.fetch_by_ids(&[1, 9, 2]).await.unwrap();
     assert_eq!(found.iter().map(Spell::cache_key).collect::<Vec<_>>(), [1, 2]);
     assert!(Book { damage: 1 }.fetch_by_ids(&[1, 0]).await.is_err());
+}
+
+/// A repository that is asked for many at once, and remembers for which.
+#[derive(Default)]
+struct Shelf {
+    asked: std::sync::Mutex<Vec<Vec<u64>>>,
+}
+
+impl DataRepository<Spell> for Shelf {
+    type Error = DbDown;
+    async fn fetch_by_id(&self, _: &u64) -> Result<Option<Spell>, DbDown> {
+        panic!("one by one")
+    }
+    async fn fetch_by_ids(&self, ids: &[u64]) -> Result<Vec<Spell>, DbDown> {
+        self.asked.lock().unwrap().push(ids.to_vec());
+        // In an order of its own.
+        Ok(ids.iter().rev().filter(|id| **id < 9).map(|id| Spell { id: *id, damage: 5 }).collect())
+    }
+}
+
+async fn many_entities_are_fetched_together() {
+    let rig = rig_with(|builder| builder);
+    let shelf = Arc::new(Shelf::default());
+    let known = rig.cache.key(Key::entity::<Spell>(&2)).set(Spell { id: 2, damage: 1 }).await;
+    assert!(known.is_ok());
+    let damages = |read: Vec<Result<Option<Arc<Spell>>, Error>>| -> Vec<_> {
+        read.into_iter().map(|spell| spell.unwrap().map(|spell| spell.damage)).collect()
+    };
+    let ids = [3, 2, 9, 1, 3];
+    let read = rig.cache.read_many(&ids, &*shelf, CacheStrategy::Refresh).await;
+    assert_eq!(damages(read), [Some(5), Some(1), None, Some(5), Some(5)]);
+    assert_eq!(*shelf.asked.lock().unwrap(), [vec![3, 9, 1]]);
+    let repository = rig.cache.repository(Arc::clone(&shelf));
+    let read = repository.read_many(&ids, CacheStrategy::Fresh).await;
+    assert_eq!(damages(read), [Some(5), Some(1), None, Some(5), Some(5)]);
+    let read = repository.read_many(&[2], CacheStrategy::Bypass).await;
+    assert_eq!(damages(read), [Some(5)]);
+    // The same entries as one by one.
+    let one = repository.read(&3, CacheStrategy::Fresh).await.unwrap();
+    assert_eq!(one.value.unwrap().damage, 5);
 }
 
 async fn a_prefix_cannot_reach_into_anothers_keys() {

@@ -13,7 +13,9 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
-use tiered::{Ack, CacheEntity, CacheFeed, CacheStrategy, DataRepository, Error, Outcome, Tiered};
+use tiered::{
+    Ack, Answer, CacheEntity, CacheFeed, CacheStrategy, DataRepository, Error, Outcome, Tiered,
+};
 
 use crate::support::{DbDown, Rig, SECOND, State, node, rig_with};
 
@@ -78,6 +80,30 @@ enum Op {
         right: bool,
         skip: Skip,
     },
+    /// The same of many keys, in any order and any number.
+    GetMany {
+        node: bool,
+        keys: Vec<u8>,
+        right: bool,
+    },
+    LoadMany {
+        node: bool,
+        keys: Vec<u8>,
+        right: bool,
+        strategy: CacheStrategy,
+        skip: Skip,
+    },
+    WriteMany {
+        node: bool,
+        keys: Vec<u8>,
+        absent: bool,
+    },
+    SetMany {
+        node: bool,
+        keys: Vec<u8>,
+        right: bool,
+        skip: Skip,
+    },
     Contains {
         node: bool,
         key: u8,
@@ -124,6 +150,7 @@ enum Skip {
 
 fn op() -> impl Strategy<Value = Op> {
     let key = || 0..KEYS;
+    let keys = || prop::collection::vec(0..KEYS, 0..6);
     let skip = || prop_oneof![6 => Just(Skip::Nothing), 1 => Just(Skip::L1), 1 => Just(Skip::L2)];
     let kind = prop_oneof![Just(Kind::Borrowed), Just(Kind::Optional), Just(Kind::Detached)];
     let strategy = || {
@@ -140,6 +167,11 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(node, key, right, kind, strategy, skip)| Op::Load { node, key, right, kind, strategy, skip }),
         5 => (any::<bool>(), key(), prop::bool::weighted(0.3)).prop_map(|(node, key, absent)| Op::Write { node, key, absent }),
         4 => (any::<bool>(), key(), any::<bool>(), skip()).prop_map(|(node, key, right, skip)| Op::Set { node, key, right, skip }),
+        3 => (any::<bool>(), keys(), any::<bool>()).prop_map(|(node, keys, right)| Op::GetMany { node, keys, right }),
+        5 => (any::<bool>(), keys(), any::<bool>(), strategy(), skip())
+            .prop_map(|(node, keys, right, strategy, skip)| Op::LoadMany { node, keys, right, strategy, skip }),
+        2 => (any::<bool>(), keys(), prop::bool::weighted(0.3)).prop_map(|(node, keys, absent)| Op::WriteMany { node, keys, absent }),
+        2 => (any::<bool>(), keys(), any::<bool>(), skip()).prop_map(|(node, keys, right, skip)| Op::SetMany { node, keys, right, skip }),
         2 => (any::<bool>(), key()).prop_map(|(node, key)| Op::Contains { node, key }),
         3 => (any::<bool>(), key(), strategy()).prop_map(|(node, key, strategy)| Op::Execute { node, key, strategy }),
         1 => any::<bool>().prop_map(|node| Op::Look { node }),
@@ -316,6 +348,44 @@ impl Run {
                 // Switched off, it only drops what is cached, which is no less an invalidation.
                 self.changed(key, index, true, ack);
             }
+            Op::GetMany { node, keys, right } => {
+                let fresh = CacheStrategy::Fresh;
+                self.load_many_of(usize::from(node), keys, right, fresh, Skip::Nothing).await;
+            }
+            Op::LoadMany { node, keys, right, strategy, skip } => {
+                self.load_many_of(usize::from(node), keys, right, strategy, skip).await;
+            }
+            Op::WriteMany { node, keys, absent } => {
+                keys.iter().for_each(|key| self.truth(*key).version += 1);
+                let acks = self.nodes[usize::from(node)].invalidate_many(keys.clone()).await;
+                assert_eq!(acks.len(), keys.len());
+                for (key, ack) in keys.into_iter().zip(acks) {
+                    let ack = ack.unwrap();
+                    assert!(ack == Ack::Done || self.state != State::Up);
+                    self.changed(key, usize::from(node), !absent, ack);
+                }
+            }
+            Op::SetMany { node, keys, right, skip } => {
+                let index = usize::from(node);
+                // The last one of a key counts, and is the database's.
+                keys.iter().for_each(|key| self.truth(*key).version += 1);
+                let versions: Vec<u64> = keys.iter().map(|key| self.truth(*key).version).collect();
+                let request = self.nodes[index].keys(keys.clone());
+                let request = match skip {
+                    Skip::Nothing => request,
+                    Skip::L1 => request.skip_l1(),
+                    Skip::L2 => request.skip_l2(),
+                };
+                let acks = if right {
+                    request.set(versions.into_iter().map(Right::of)).await
+                } else {
+                    request.set(versions.into_iter().map(Left::of)).await
+                };
+                assert_eq!(acks.len(), keys.len());
+                for (key, ack) in keys.into_iter().zip(acks) {
+                    self.changed(key, index, true, ack.unwrap());
+                }
+            }
             Op::Contains { node, key } => match self.nodes[usize::from(node)].contains(key).await {
                 Ok(_) => {}
                 Err(Error::Backend(_)) => assert_ne!(self.state, State::Up),
@@ -371,6 +441,48 @@ impl Run {
         }
     }
 
+    async fn load_many_of(
+        &mut self,
+        node: usize,
+        keys: Vec<u8>,
+        right: bool,
+        strategy: CacheStrategy,
+        skip: Skip,
+    ) {
+        if right {
+            self.load_many::<Right>(node, keys, strategy, skip).await;
+        } else {
+            self.load_many::<Left>(node, keys, strategy, skip).await;
+        }
+    }
+
+    async fn load_many<T: Versioned>(
+        &mut self,
+        node: usize,
+        keys: Vec<u8>,
+        strategy: CacheStrategy,
+        skip: Skip,
+    ) {
+        let (up, truths) = (self.database_up, self.truths.clone());
+        let load = |ids: Vec<u8>| {
+            let exists = |id: &u8| truths[id].exists;
+            let found = |id| (id, T::of(truths[&id].version));
+            let found: Vec<_> = ids.into_iter().filter(exists).map(found).collect();
+            async move { if up { Ok(found) } else { Err(DbDown) } }
+        };
+        let request = self.nodes[node].keys(keys.clone()).strategy(strategy);
+        let request = match skip {
+            Skip::Nothing => request,
+            Skip::L1 => request.skip_l1(),
+            Skip::L2 => request.skip_l2(),
+        };
+        let answers = request.load(load).await;
+        assert_eq!(answers.len(), keys.len());
+        for (key, answer) in keys.into_iter().zip(answers) {
+            self.judge(answer, key, node, strategy, up);
+        }
+    }
+
     async fn load<T: Versioned>(
         &mut self,
         node: usize,
@@ -400,13 +512,25 @@ impl Run {
             }
             Kind::Detached => request.load_detached(move |_| load()).await,
         };
+        self.judge(answer, key, node, strategy, up);
+    }
+
+    fn judge<T: Versioned>(
+        &mut self,
+        answer: Result<Answer<T>, Error>,
+        key: u8,
+        node: usize,
+        strategy: CacheStrategy,
+        up: bool,
+    ) {
         match answer {
             Ok(answer) => {
                 let seen = answer.value.as_ref().map(|value| value.version());
                 self.check(key, node, seen, answer.outcome, &format!("load, {:?}", answer.outcome));
                 if answer.outcome == Outcome::Load {
                     assert!(up, "a load without a database");
-                    assert_eq!(seen, in_database);
+                    let truth = self.truth(key);
+                    assert_eq!(seen, truth.exists.then_some(truth.version));
                 }
                 if strategy == CacheStrategy::Fresh {
                     assert_ne!(answer.outcome, Outcome::Load, "Fresh never asks the database");

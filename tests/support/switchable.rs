@@ -147,7 +147,11 @@ impl RemoteTier for Switchable {
     async fn delete_many(&self, keys: &[&[u8]]) -> Vec<Result<(), TierError>> {
         self.batches.fetch_add(1, Ordering::SeqCst);
         let each = keys.iter().map(|key| self.pass(key, self.inner.delete(key)));
-        join_all(each).await.into_iter().map(|deleted| deleted.and_then(|deleted| deleted)).collect()
+        join_all(each)
+            .await
+            .into_iter()
+            .map(|deleted| deleted.and_then(|deleted| deleted))
+            .collect()
     }
     async fn lease(
         &self,
