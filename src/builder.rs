@@ -31,6 +31,7 @@ pub struct Builder<C> {
     codec: C,
     name: Option<String>,
     namespace: String,
+    namespace_version: u64,
     lifetimes: Lifetimes,
     budget: Duration,
     lease_for: Duration,
@@ -73,6 +74,7 @@ impl<C> Builder<C> {
             codec,
             name: None,
             namespace: "tiered".to_owned(),
+            namespace_version: 0,
             lifetimes: Lifetimes {
                 fresh_for: Duration::from_secs(300),
                 stale_for: Duration::ZERO,
@@ -99,6 +101,7 @@ impl<C> Builder<C> {
             l2: self.l2,
             name: self.name,
             namespace: self.namespace,
+            namespace_version: self.namespace_version,
             lifetimes: self.lifetimes,
             budget: self.budget,
             lease_for: self.lease_for,
@@ -115,6 +118,15 @@ impl<C> Builder<C> {
     /// owns every server key that begins so; `tiered` unless told.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
+        self
+    }
+
+    /// Counts up what the namespace holds: with a new version everything that was cached under another one is
+    /// out of sight at once, and left to its expiry. Version 2 makes `user:1` into `shop%v2:user:1`, which is
+    /// no key of any other namespace; 0, which is the default, leaves it as it is. For tiers
+    /// that cannot drop a namespace, and deployments that must not share one.
+    pub fn namespace_version(mut self, version: u64) -> Self {
+        self.namespace_version = version;
         self
     }
 
@@ -219,7 +231,7 @@ impl<C> Builder<C> {
         let l2_name = self.l2.as_ref().map(|tier| tier.name());
         let meter = Arc::new(Meter::new(&name, l1_name, l2_name));
         let stack = Stack {
-            namespace: encode_namespace(&self.namespace),
+            namespace: encode_namespace(&self.namespace, self.namespace_version),
             local_for: self.l2.is_some().then_some(self.local_for),
             l1: self.l1,
             l2: self.l2.map(|tier| {

@@ -95,7 +95,7 @@ pub use self::{
     entity::{CacheEntity, CacheFeed, DataRepository, Invalid, Repository},
     error::{Error, LoadAborted, LoadError, LoaderPanicked},
     health::{Health, TierHealth},
-    key::{Key, MAX_KEY_LEN},
+    key::{Key, ListKey, MAX_KEY_LEN},
     outcome::{Ack, Answer, Outcome},
     request::{LoadContext, Request},
     stats::Stats,

@@ -23,7 +23,7 @@ pub(crate) async fn contains<C: CodecFor<()>>(
     if !stack.is_enabled() {
         return Ok(false);
     }
-    let local = stack.l1.as_deref().and_then(|tier| tier.get(key.as_bytes()));
+    let local = stack.l1.as_deref().and_then(|tier| tier.get(key.local()));
     if let Some(entry) = local
         && freshness::judge(&entry.meta, stack.clock.now()) == Verdict::Fresh
     {

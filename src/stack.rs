@@ -104,7 +104,7 @@ impl Stack {
     pub(crate) fn peek(&self, key: &Key, type_id: TypeId, schema: u32) -> Option<LocalEntry> {
         self.l1
             .as_deref()?
-            .get(key.as_bytes())
+            .get(key.local())
             .filter(|entry| entry.meta.type_id == type_id && entry.meta.schema == schema)
     }
 
@@ -143,7 +143,7 @@ impl Stack {
     pub(crate) fn insert_local(&self, key: &Key, (entry, weight): Keep) {
         if let Some(l1) = self.l1.as_deref() {
             let life = entry.meta.stale_until.saturating_duration_since(self.clock.now());
-            l1.insert(key.as_bytes(), entry, weight, life);
+            l1.insert(key.local(), entry, weight, life);
         }
     }
 
@@ -151,7 +151,7 @@ impl Stack {
     pub(crate) fn drop_local(&self, key: &Key) {
         self.fence.advance(key.fingerprint(), || {
             if let Some(l1) = self.l1.as_deref() {
-                l1.remove(key.as_bytes());
+                l1.remove(key.local());
             }
         });
         self.flights.detach(key);
@@ -159,7 +159,7 @@ impl Stack {
 
     pub(crate) fn remove_local(&self, key: &Key) {
         if let Some(l1) = self.l1.as_deref() {
-            l1.remove(key.as_bytes());
+            l1.remove(key.local());
             self.meter.op(Tier::L1, Op::Delete, OpResult::Ok);
         }
     }
