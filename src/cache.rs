@@ -11,8 +11,8 @@ use tiered_codecs::CodecFor;
 use tokio::task::JoinSet;
 
 use crate::{
-    Ack, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth, probe, read, stack::Stack,
-    write,
+    Ack, Cleared, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth, prefix, probe,
+    read, stack::Stack, write,
 };
 
 /// A cache for every type of an application. Cheap to clone: clones are the same cache.
@@ -89,6 +89,47 @@ impl<C> Tiered<C> {
     /// no answer is no error but [`Ack::Pending`].
     pub async fn invalidate(&self, key: impl Into<Key>) -> Result<Ack, Error> {
         write::invalidate(&self.stack, &key.into()).await
+    }
+
+    /// Drops every key that begins with `prefix` from every tier: values, leases, and loads under way, which
+    /// are then not stored. Says how many entries those were. Final when it says [`Ack::Done`].
+    ///
+    /// The prefix is bytes and no pattern: `*` means itself. [`Key::entities`] and [`Key::lists`] are the
+    /// prefixes of what the entity layer and lists are kept under. An empty one is the whole namespace.
+    ///
+    /// It walks over all keys of the server, in bounded steps; it is for changes that concern many
+    /// keys and come seldom. On a server with a million keys it takes seconds. Dropping the future midway leaves the
+    /// prefix pending.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tiered::Error> {
+    /// # use tiered::{Ack, Key, Tiered, tiers::{Memory, Moka}};
+    /// # let cache = Tiered::new(Moka::new(10_000), Memory::new()).build()?;
+    /// let page = Key::list("posts").param("page", 2);
+    /// let _ = cache.set(page, vec![1, 2, 3]).await?;
+    /// let cleared = cache.invalidate_prefix(Key::lists("posts")).await?;
+    /// assert_eq!((cleared.l2, cleared.ack), (1, Ack::Done));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a tier that does not know its keys (memcached), with nothing changed, and outside
+    /// a tokio runtime; [`Error::InvalidKey`]. A cache server that gives no answer is no error but
+    /// [`Ack::Pending`], with the count of what has gone.
+    pub async fn invalidate_prefix(&self, prefix: impl Into<Key>) -> Result<Cleared, Error> {
+        prefix::invalidate(&self.stack, &prefix.into(), &|_| {}).await
+    }
+
+    /// The same, and tells `progress` after each step how many entries have gone from L2 so far.
+    ///
+    /// # Errors
+    /// As [`invalidate_prefix`](Self::invalidate_prefix).
+    pub async fn invalidate_prefix_with(
+        &self,
+        prefix: impl Into<Key>,
+        progress: impl Fn(u64) + Send + Sync,
+    ) -> Result<Cleared, Error> {
+        prefix::invalidate(&self.stack, &prefix.into(), &progress).await
     }
 
     /// Whether a value (not an absence) is cached under `key` and fresh, of whatever type. Counts

@@ -17,8 +17,8 @@ use crate::sync::{Arc, Mutex};
 
 const SHARDS: usize = 64;
 
-/// The fence of one cache. Keys are given by their hash: two keys of one hash only refuse each
-/// other's loads.
+/// The fence of one cache. Keys go by their hash: two keys of one hash only refuse each other's
+/// loads.
 #[derive(Debug)]
 pub(crate) struct Fence {
     shards: Vec<Mutex<HashMap<u64, Slot>>>,
@@ -28,6 +28,8 @@ pub(crate) struct Fence {
 struct Slot {
     tickets: usize,
     advances: u64,
+    /// `None` where several keys have the hash.
+    key: Option<Box<[u8]>>,
 }
 
 /// The state of a key before its load began. Outstanding tickets are counted; dropping gives back.
@@ -45,9 +47,13 @@ impl Fence {
     }
 
     /// Takes the state of a key before anything of it is read.
-    pub(crate) fn capture(self: &Arc<Self>, hash: u64) -> Ticket {
+    pub(crate) fn capture(self: &Arc<Self>, hash: u64, key: &[u8]) -> Ticket {
         let mut shard = self.shard(hash).lock();
-        let slot = shard.entry(hash).or_insert(Slot { tickets: 0, advances: 0 });
+        let new = || Slot { tickets: 0, advances: 0, key: Some(key.into()) };
+        let slot = shard.entry(hash).or_insert_with(new);
+        if slot.key.as_deref().is_some_and(|known| known != key) {
+            slot.key = None;
+        }
         slot.tickets += 1;
         let advances = slot.advances;
         drop(shard);
@@ -61,6 +67,17 @@ impl Fence {
             slot.advances += 1;
         }
         change();
+    }
+
+    /// Overtakes all outstanding tickets of the keys that are `meant`, and perhaps of some more.
+    pub(crate) fn advance_where(&self, meant: impl Fn(&[u8]) -> bool) {
+        for shard in &self.shards {
+            for slot in shard.lock().values_mut() {
+                if slot.key.as_deref().is_none_or(&meant) {
+                    slot.advances += 1;
+                }
+            }
+        }
     }
 
     fn shard(&self, hash: u64) -> &Mutex<HashMap<u64, Slot>> {

@@ -122,6 +122,13 @@ impl<K: Key, S: Key, R: Clone> Flights<K, S, R> {
         self.shard(key).lock().remove(key);
     }
 
+    /// As [`detach`](Self::detach), for all keys that are `meant`.
+    pub(crate) fn detach_where(&self, meant: impl Fn(&K) -> bool) {
+        for shard in &self.shards {
+            shard.lock().retain(|key, _| !meant(key));
+        }
+    }
+
     /// The number of flights that can be joined.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().values().map(Vec::len).sum::<usize>()).sum()

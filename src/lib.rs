@@ -34,6 +34,7 @@
 //! | do so with many keys at once | [`Tiered::keys`], [`Tiered::get_or_load_many`] |
 //! | choose a strategy | [`CacheStrategy`] |
 //! | cache entities out of repositories | [`CacheEntity`], [`DataRepository`], [`CacheFeed`], [`Tiered::execute`] |
+//! | name a list, a version, a prefix | [`Key`], [`Key::list`], [`Tiered::invalidate_prefix`] |
 //! | know how a read ended | [`Outcome`], [`Answer`] |
 //! | see how it fares | [`Tiered::stats`], [`Tiered::health`] |
 //!
@@ -61,6 +62,7 @@ mod many;
 mod meter;
 mod outcome;
 mod pending;
+mod prefix;
 mod probe;
 mod read;
 mod replay;
@@ -96,7 +98,7 @@ pub use self::{
     error::{Error, LoadAborted, LoadError, LoaderPanicked},
     health::{Health, TierHealth},
     key::{Key, ListKey, MAX_KEY_LEN},
-    outcome::{Ack, Answer, Outcome},
+    outcome::{Ack, Answer, Cleared, Outcome},
     request::{LoadContext, Request},
     stats::Stats,
     strategy::CacheStrategy,

@@ -24,6 +24,19 @@ pub enum Outcome {
     Error,
 }
 
+/// What an invalidation of a prefix has dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cleared {
+    /// Entries of L1, as far as it can tell.
+    pub l1: u64,
+    /// Entries of L2. A key has two where two versions of a service share a cache.
+    pub l2: u64,
+    /// Whether these were all. If it is pending, L2 gave no answer midway; this process drops the rest as soon as
+    /// it can, and does not use L2 for keys of that prefix until then.
+    pub ack: Ack,
+}
+
 impl Outcome {
     /// All outcomes, in the order of their declaration.
     pub const ALL: [Self; 8] = [

@@ -1,7 +1,8 @@
 //! Invalidations that the cache server has not confirmed yet.
 //!
 //! While a key is pending this process neither reads nor fills it in L2. Before it does, and as
-//! soon as the server answers again, the delete is replayed. The queue is bounded; when it flows
+//! soon as the server answers again, the delete is replayed. The same holds for all keys of a pending
+//! prefix, but that one single key does not replay it: it takes as long as it takes. The queue is bounded; when it flows
 //! over, single keys are given up and the whole namespace is cleared instead, and until then L2 is
 //! neither read nor filled.
 //!
@@ -14,7 +15,10 @@ use std::{
     time::Instant,
 };
 
-use crate::{Key, sync::Mutex};
+use crate::{Key, key::Prefix, sync::Mutex};
+
+/// How many prefixes may be pending; more void the namespace. Every read compares its key with each.
+const PREFIXES: usize = 16;
 
 /// Unconfirmed invalidations of one cache.
 #[derive(Debug)]
@@ -28,6 +32,7 @@ pub(crate) struct Pending {
 #[derive(Debug, Default)]
 struct State {
     keys: HashMap<Key, u64>,
+    prefixes: Vec<(Prefix, u64)>,
     /// Set by an overflow: the number of the last one, and when it was.
     void: Option<(u64, Instant)>,
     count: u64,
@@ -35,8 +40,16 @@ struct State {
 }
 
 impl State {
+    /// Gives single keys up, and voids the namespace. Says whether it was not void before.
+    fn overflow(&mut self, now: Instant) -> bool {
+        // What is invalidated now may be newer than what a clear under way has seen.
+        let first = self.void.replace((self.count, now)).is_none();
+        (self.keys, self.prefixes) = (HashMap::new(), Vec::new());
+        first
+    }
+
     fn is_empty(&self) -> bool {
-        self.void.is_none() && self.keys.is_empty()
+        self.void.is_none() && self.keys.is_empty() && self.prefixes.is_empty()
     }
 }
 
@@ -47,6 +60,8 @@ pub(crate) enum Standing {
     Clear,
     /// The key's delete must be replayed first. The number tells this invalidation from a later one.
     Delete(u64),
+    /// A prefix of the key's must be cleared first.
+    Prefix,
     /// The namespace must be cleared first.
     Void,
 }
@@ -56,6 +71,8 @@ pub(crate) enum Standing {
 pub(crate) enum Task {
     /// Delete this key.
     Delete(Key, u64),
+    /// Drop what begins with this prefix.
+    DeletePrefix(Prefix, u64),
     /// Clear the namespace, which has been void since then.
     Clear(u64, Instant),
 }
@@ -79,12 +96,23 @@ impl Pending {
         if state.void.is_some()
             || (state.keys.len() >= self.bound && !state.keys.contains_key(&key))
         {
-            // What this one invalidates may be newer than what a clear under way has seen.
-            let first = state.void.replace((count, now)).is_none();
-            state.keys = HashMap::new();
-            return first;
+            return state.overflow(now);
         }
         state.keys.insert(key, count);
+        false
+    }
+
+    /// Queues all keys of a prefix at `now`. Says whether this overflowed the queue.
+    pub(crate) fn push_prefix(&self, prefix: Prefix, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        self.any.store(true, Ordering::Release);
+        state.count += 1;
+        let count = state.count;
+        state.prefixes.retain(|(known, _)| *known != prefix);
+        if state.void.is_some() || state.prefixes.len() >= PREFIXES {
+            return state.overflow(now);
+        }
+        state.prefixes.push((prefix, count));
         false
     }
 
@@ -96,6 +124,9 @@ impl Pending {
         if state.void.is_some() {
             return Standing::Void;
         }
+        if state.prefixes.iter().any(|(prefix, _)| prefix.covers(key.local())) {
+            return Standing::Prefix;
+        }
         state.keys.get(key).map_or(Standing::Clear, |count| Standing::Delete(*count))
     }
 
@@ -106,6 +137,13 @@ impl Pending {
             state.keys.remove(key);
             self.any.store(!state.is_empty(), Ordering::Release);
         }
+    }
+
+    /// The server has dropped what begins with `prefix` after invalidation `count` was queued.
+    pub(crate) fn confirm_prefix(&self, prefix: &Prefix, count: u64) {
+        let mut state = self.state.lock();
+        state.prefixes.retain(|(known, of)| known != prefix || *of != count);
+        self.any.store(!state.is_empty(), Ordering::Release);
     }
 
     /// The server has cleared the namespace after overflow `count`.
@@ -123,16 +161,19 @@ impl Pending {
         match state.void {
             Some((count, since)) => vec![Task::Clear(count, since)],
             None => {
+                if let Some((prefix, count)) = state.prefixes.first() {
+                    return vec![Task::DeletePrefix(prefix.clone(), *count)];
+                }
                 let task = |(key, count): (&Key, &u64)| Task::Delete(key.clone(), *count);
                 state.keys.iter().take(most).map(task).collect()
             }
         }
     }
 
-    /// The number of keys waiting; a voided namespace counts as one.
+    /// The number of keys waiting; a prefix and a voided namespace count as one.
     pub(crate) fn len(&self) -> usize {
         let state = self.state.lock();
-        state.keys.len() + usize::from(state.void.is_some())
+        state.keys.len() + state.prefixes.len() + usize::from(state.void.is_some())
     }
 
     /// Claims the replay if there is something to do and nobody does it.

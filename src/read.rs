@@ -127,6 +127,9 @@ pub(crate) async fn settle(
             stack.pending.confirm(key, count);
             Ok(())
         }
+        Standing::Prefix => {
+            Err(TierError::Unreachable("an invalidation of a prefix of this key is pending".into()))
+        }
         Standing::Void => Err(TierError::Unreachable(
             "too many invalidations are pending: the namespace is to be cleared first".into(),
         )),

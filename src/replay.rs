@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Key, pending::Task, stack::Stack};
+use crate::{Key, key::Prefix, pending::Task, stack::Stack};
 
 const SHORTEST_WAIT: Duration = Duration::from_millis(25);
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
@@ -16,7 +16,18 @@ const STEP: usize = 256;
 
 /// Queues the invalidation of a key that the server has not confirmed.
 pub(crate) fn queue(stack: &Arc<Stack>, key: &Key) {
-    if stack.pending.push(key.clone(), stack.clock.now()) {
+    let overflowed = stack.pending.push(key.clone(), stack.clock.now());
+    begin(stack, overflowed);
+}
+
+/// Queues the invalidation of a prefix that the server has not confirmed.
+pub(crate) fn queue_prefix(stack: &Arc<Stack>, prefix: &Prefix) {
+    let overflowed = stack.pending.push_prefix(prefix.clone(), stack.clock.now());
+    begin(stack, overflowed);
+}
+
+fn begin(stack: &Arc<Stack>, overflowed: bool) {
+    if overflowed {
         match &stack.l2 {
             Some(l2) if !l2.clears() => tracing::warn!(
                 cache = &*stack.name,
@@ -89,6 +100,10 @@ async fn step(stack: &Stack) -> bool {
             Task::Delete(key, count) => {
                 let deleted = l2.delete(&key.wire(&stack.namespace), &mut l2.budget()).await;
                 deleted.map(|()| stack.pending.confirm(&key, count))
+            }
+            Task::DeletePrefix(prefix, count) => {
+                let cleared = l2.clear(&prefix.wire(&stack.namespace), &|_| {}).await;
+                cleared.map(|()| stack.pending.confirm_prefix(&prefix, count))
             }
             Task::Clear(count, since) if !l2.clears() => {
                 if stack.clock.now().saturating_duration_since(since) < l2.longest_life() {

@@ -165,7 +165,7 @@ impl Stack {
     }
 
     pub(crate) fn capture(&self, key: &Key) -> Ticket {
-        self.fence.capture(key.fingerprint())
+        self.fence.capture(key.fingerprint(), key.local())
     }
 
     /// Deadlines need tokio's timers; without a runtime they would panic.

@@ -8,6 +8,7 @@
 //! | `flights` | a stampede; a caller that goes away or a loader that panics takes others along |
 //! | `batches` | many keys in one call: one of them fails, hangs or mixes up the others |
 //! | `fence` | a value that comes back after it was invalidated |
+//! | `prefixes` | an invalidation by prefix leaves some, takes too many, or a value comes back |
 //! | `pending` | an invalidation is lost while the server is away |
 //! | `lifetimes` | entries that live too long, too short, or all expire at once |
 //! | `drift` | another version's, another type's or a damaged entry is believed |
@@ -65,6 +66,7 @@ mod metrics;
 mod model;
 mod outage;
 mod pending;
+mod prefixes;
 mod readme;
 mod reads;
 mod slots;

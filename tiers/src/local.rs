@@ -66,11 +66,14 @@ pub trait LocalTier: Send + Sync + Debug + 'static {
     /// Forgets `key`.
     fn remove(&self, key: &[u8]);
 
-    /// Forgets every key that begins with `prefix`; those inserted meanwhile may stay. It may look at all
-    /// that it holds. A tier that cannot tell forgets everything, as this does unless it is implemented.
-    fn remove_prefix(&self, prefix: &[u8]) {
+    /// Forgets every key that begins with `prefix`, and says about how many those were; those inserted
+    /// meanwhile may stay. It may look at all that it holds. A tier that cannot tell forgets
+    /// everything, as this does unless it is implemented.
+    fn remove_prefix(&self, prefix: &[u8]) -> u64 {
         let _ = prefix;
+        let entries = self.entries();
         self.clear();
+        entries
     }
 
     /// Forgets everything.

@@ -120,9 +120,9 @@ impl LocalTier for Moka {
         self.cache.invalidate(key);
     }
 
-    fn remove_prefix(&self, prefix: &[u8]) {
+    fn remove_prefix(&self, prefix: &[u8]) -> u64 {
         let keys = self.cache.iter().map(|(key, _)| key);
-        keys.filter(|key| key.starts_with(prefix)).for_each(|key| self.remove(&key));
+        keys.filter(|key| key.starts_with(prefix)).map(|key| self.remove(&key)).count() as u64
     }
 
     fn clear(&self) {

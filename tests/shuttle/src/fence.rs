@@ -67,7 +67,7 @@ macro_rules! adapter {
             }
 
             fn capture(fence: &Self::Fence, hash: u64) -> Ticket {
-                fence.capture(hash)
+                fence.capture(hash, b"key")
             }
 
             fn advance(fence: &Self::Fence, hash: u64, change: impl FnOnce()) {

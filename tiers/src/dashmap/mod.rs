@@ -246,11 +246,11 @@ impl LocalTier for DashMap {
         self.drop_entry(key, |_| true);
     }
 
-    fn remove_prefix(&self, prefix: &[u8]) {
+    fn remove_prefix(&self, prefix: &[u8]) -> u64 {
         // Two steps: a removed value must not die under the map's locks.
         let keys = self.map.iter().map(|slot| Arc::clone(slot.key()));
         let keys: Vec<Key> = keys.filter(|key| key.starts_with(prefix)).collect();
-        keys.iter().for_each(|key| self.remove(key));
+        keys.iter().filter(|key| self.drop_entry(key, |_| true)).count() as u64
     }
 
     fn clear(&self) {

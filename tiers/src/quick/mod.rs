@@ -180,11 +180,14 @@ impl LocalTier for Quick {
         self.take_out(cell, |shard| shard.remove_if(hash, key, |_| true));
     }
 
-    fn remove_prefix(&self, prefix: &[u8]) {
+    fn remove_prefix(&self, prefix: &[u8]) -> u64 {
+        let mut removed = 0;
         for cell in &self.cells {
             let keys = cell.read().keys_with(prefix);
+            removed += keys.len() as u64;
             keys.iter().for_each(|key| self.remove(key));
         }
+        removed
     }
 
     fn clear(&self) {

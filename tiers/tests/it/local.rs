@@ -54,7 +54,7 @@ fn a_prefix_takes_its_own_and_nothing_else() {
         let others = ["", "a", "a*", "A:", "b:a:1", "a;"];
         others.iter().for_each(|key| put(key));
         (0..3_000).for_each(|id| put(&format!("a:{id}")));
-        tier.remove_prefix(b"a:");
+        assert_eq!(tier.remove_prefix(b"a:"), 3_000, "{}", tier.name());
         for id in 0..3_000 {
             assert!(tier.get(format!("a:{id}").as_bytes()).is_none(), "{} has a:{id}", tier.name());
         }
