@@ -28,6 +28,8 @@ scenarios! {
     a_single_read_and_a_batch_share_a_load,
     a_batch_that_goes_away_leaves_its_keys_to_those_who_wait,
     batches_that_go_away_in_turn_end_for_the_last,
+    a_key_that_falls_to_a_batch_is_loaded_before_it_waits_on,
+    writes_of_many_drop_what_another_version_has,
     a_failing_load_fails_its_keys_alone,
     a_failing_load_is_stood_in_for_by_stale_values,
     a_panicking_loader_fails_its_keys_and_no_other_call,
@@ -281,6 +283,40 @@ async fn batches_that_go_away_in_turn_end_for_the_last() {
         values(rig.cache.get_many(keys()).await),
         keys().map(|id| Some(u64::from(id) * 10)).collect::<Vec<_>>()
     );
+}
+
+/// Else two batches could hold what the other waits for.
+async fn a_key_that_falls_to_a_batch_is_loaded_before_it_waits_on() {
+    let (rig, stuck, gone, db) = (rig(), Gate::closed(), Gate::closed(), Numbers::default());
+    let lead = |id: u32, gate: &Gate| {
+        let (cache, gate) = (rig.cache.clone(), gate.clone());
+        tokio::spawn(async move { cache.get_or_load_many([id], |ids| gate.load(ids)).await })
+    };
+    let (_stuck, going) = (lead(1, &stuck), lead(2, &gone));
+    stuck.begun.notified().await;
+    gone.begun.notified().await;
+    let (cache, load) = (rig.cache.clone(), db.clone());
+    let batch =
+        tokio::spawn(async move { cache.get_or_load_many([1, 2], |ids| load.load(ids)).await });
+    eventually("it waits for both", || rig.cache.stats().coalesced == 2).await;
+    going.abort();
+    eventually("one of them is loaded", || db.asked() == [[2]]).await;
+    let second = rig.cache.get_or_load(2, || async { Err::<u64, _>(DbDown) }).await;
+    assert_eq!(*second.unwrap(), 20, "others have it while the batch waits on");
+    stuck.open.add_permits(1);
+    assert_eq!(values(batch.await.unwrap()), [Some(10), Some(20)]);
+}
+
+async fn writes_of_many_drop_what_another_version_has() {
+    let rig = rig();
+    for id in [1, 2] {
+        assert_eq!(rig.cache.key(id).schema(1).set(7_u64).await.unwrap(), Ack::Done);
+    }
+    assert!(done(rig.cache.set_many([(1, 10_u64)]).await));
+    assert!(done(rig.cache.invalidate_many([2]).await));
+    let read = rig.cache.keys([1, 2]).schema(1).skip_l1().get::<u64>().await;
+    assert_eq!(values(read), [None, None], "the other slot's value is older");
+    assert_eq!(values(rig.cache.keys([1, 2]).skip_l1().get().await), [Some(10), None]);
 }
 
 async fn a_failing_load_fails_its_keys_alone() {

@@ -68,8 +68,11 @@ async fn a_prefix_takes_its_own_and_nothing_else() {
 
 async fn redis() -> (RedisServer, Tiered) {
     let server = RedisServer::start().await.unwrap();
-    let tier = Redis::new(&server.url()).unwrap();
-    let cache = Tiered::new(Moka::new(10_000), tier).namespace("glob*").build().unwrap();
+    // Thousands of keys are written on a machine that has other things to do.
+    let patience = Duration::from_secs(20);
+    let tier = Redis::new(&server.url()).unwrap().response_timeout(patience);
+    let builder = Tiered::new(Moka::new(10_000), tier).namespace("glob*").budget(patience);
+    let cache = builder.build().unwrap();
     (server, cache)
 }
 
