@@ -11,8 +11,8 @@ use tiered_codecs::CodecFor;
 use tokio::task::JoinSet;
 
 use crate::{
-    Ack, Cleared, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth, prefix, probe,
-    read, stack::Stack, write,
+    Ack, Cleared, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth, l2::L2, prefix,
+    probe, read, stack::Stack, write,
 };
 
 /// A cache for every type of an application. Cheap to clone: clones are the same cache.
@@ -130,6 +130,12 @@ impl<C> Tiered<C> {
         progress: impl Fn(u64) + Send + Sync,
     ) -> Result<Cleared, Error> {
         prefix::invalidate(&self.stack, &prefix.into(), &progress).await
+    }
+
+    /// Whether [`invalidate_prefix`](Self::invalidate_prefix) works with this cache's tiers.
+    #[must_use]
+    pub fn can_invalidate_prefix(&self) -> bool {
+        self.stack.l2.as_ref().is_none_or(L2::clears)
     }
 
     /// Whether a value (not an absence) is cached under `key` and fresh, of whatever type. Counts

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    list::List,
     spell::Spell,
     store::{READ_WITHIN, Store, StoreError},
 };
@@ -47,9 +48,13 @@ impl Changes {
     pub async fn create(&self, name: String, damage: i64) -> Result<Spell, StoreError> {
         let Self { store, cache, .. } = self.clone();
         self.run(async move {
-            let spell = store.create(&name, damage).await?;
-            forget(&cache, spell.id).await;
-            Ok(spell)
+            let created = store.create(&name, damage).await;
+            match &created {
+                Ok(spell) => forget(&cache, spell.id).await,
+                // It may be in the lists all the same.
+                Err(_) => forget_lists(&cache).await,
+            }
+            created
         })
         .await
     }
@@ -104,11 +109,23 @@ impl Changes {
     }
 }
 
+/// Drops the spell and every list, for it may stand in any of them.
 async fn forget(cache: &Tiered, id: i64) {
-    match cache.invalidate(Key::entity::<Spell>(&id)).await {
+    let spell = async { tell(cache.invalidate(Key::entity::<Spell>(&id)).await) };
+    tokio::join!(spell, forget_lists(cache));
+}
+
+async fn forget_lists(cache: &Tiered) {
+    if cache.can_invalidate_prefix() {
+        tell(cache.invalidate_prefix(List::keys()).await.map(|cleared| cleared.ack));
+    }
+}
+
+fn tell(ack: Result<Ack, tiered::Error>) {
+    match ack {
         Ok(Ack::Done) => {}
         // This process holds to it at once; the others as soon as Redis answers again.
-        Ok(Ack::Pending) => tracing::info!(id, "an invalidation waits for the cache server"),
-        Err(error) => tracing::error!(id, %error, "an invalidation failed"),
+        Ok(Ack::Pending) => tracing::info!("an invalidation waits for the cache server"),
+        Err(error) => tracing::error!(%error, "an invalidation failed"),
     }
 }

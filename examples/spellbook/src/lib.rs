@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`routes`] | the handlers: which path does what |
 //! | [`input`] | what clients send, checked |
+//! | [`list`] | the queries of lists, and the keys of their answers |
 //! | [`spell`] | the entity, and the repository that the cache loads it from |
 //! | [`change`] | writes: commit, then invalidate, whatever the client does meanwhile |
 //! | [`store`], `open`, [`schema`] | the two databases |
@@ -21,6 +22,7 @@ pub mod config;
 pub mod error;
 pub mod health;
 pub mod input;
+pub mod list;
 pub mod observe;
 mod open;
 pub mod routes;

@@ -1,11 +1,12 @@
 //! The paths and their handlers.
 //!
-//! Reading one spell goes through the cache and says how it ended in the header `x-cache`. The list
-//! comes from the database: no single invalidation could keep it right.
+//! Reads go through the cache and say how they ended in the header `x-cache`: one spell by its id, a list
+//! by its query. Every change drops all lists, for nobody knows which of them it concerns. A cache that
+//! cannot do that (memcached's servers do not know their keys) keeps no lists.
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Query, State, rejection::QueryRejection},
     http::{
         HeaderValue, Method, StatusCode, Uri,
         header::{CONTENT_TYPE, LOCATION},
@@ -21,6 +22,7 @@ use crate::{
     error::{ApiError, X_CACHE},
     health::health,
     input::{JsonBody, MAX_BODY, NewDamage, NewSpell, SpellId},
+    list::ListQuery,
     observe,
     spell::Spell,
 };
@@ -39,8 +41,19 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-async fn list(State(app): State<App>) -> Result<Json<Vec<Spell>>, ApiError> {
-    Ok(Json(app.store.list().await?))
+async fn list(
+    State(app): State<App>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(|refused| ApiError::invalid(refused.body_text()))?;
+    let (list, store) = (query.checked()?, app.store.clone());
+    if !app.cache.can_invalidate_prefix() {
+        return Ok(Json(store.list(list).await?).into_response());
+    }
+    let load = move |_| async move { store.list(list).await.map(Some) };
+    let answer = app.cache.key(list.key()).load_detached(load).await?;
+    let source = HeaderValue::from_static(answer.outcome.as_str());
+    Ok(([(X_CACHE, source)], Json(answer.value.as_deref())).into_response())
 }
 
 async fn show(State(app): State<App>, SpellId(id): SpellId) -> Result<Response, ApiError> {

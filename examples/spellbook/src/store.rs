@@ -14,7 +14,7 @@ use std::{
 use sqlx::{PgPool, SqlitePool};
 use tokio::time::timeout;
 
-use crate::spell::Spell;
+use crate::{list::List, spell::Spell};
 
 /// How long a read may take, waiting for a connection included.
 pub const READ_WITHIN: Duration = Duration::from_secs(2);
@@ -63,14 +63,20 @@ impl Store {
         }
     }
 
-    /// All spells, by id.
+    /// The spells of a list, by id.
     ///
     /// # Errors
     /// [`StoreError`] when the database gives no answer.
-    pub async fn list(&self) -> Result<Vec<Spell>, StoreError> {
-        let query = "SELECT id, name, damage, created_at, updated_at FROM spell ORDER BY id";
-        bounded(READ_WITHIN, async { on!(self, pool => sqlx::query_as(query).fetch_all(pool)) })
-            .await
+    pub async fn list(&self, list: List) -> Result<Vec<Spell>, StoreError> {
+        let query = "SELECT id, name, damage, created_at, updated_at FROM spell \
+                     WHERE damage BETWEEN $1 AND $2 ORDER BY id LIMIT $3";
+        let List { min_damage, max_damage, limit } = list;
+        bounded(READ_WITHIN, async {
+            on!(self, pool => {
+                sqlx::query_as(query).bind(min_damage).bind(max_damage).bind(limit).fetch_all(pool)
+            })
+        })
+        .await
     }
 
     /// One spell, or `None` if there is none of this id.

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `lifecycle` | does a spell live and die as the README says, on both databases? |
 //! | `input` | is every mistake of a client answered with a reason in JSON? |
+//! | `lists` | is a list what the database has, however it was cached? |
 //! | `order` | do changes hold whatever order they are answered in, and whoever goes away? |
 //! | `redis` | does it serve, correctly and in time, whatever happens to Redis? |
 //! | `memcached` | does it do the same over memcached? |
@@ -24,6 +25,7 @@
 mod database;
 mod input;
 mod lifecycle;
+mod lists;
 mod memcached;
 mod order;
 mod process;
