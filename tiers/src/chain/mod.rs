@@ -232,8 +232,7 @@ impl<N: RemoteTier, F: RemoteTier> RemoteTier for Chain<N, F> {
             .collect();
         let absent: Vec<&[u8]> = missing.iter().map(|(key, _)| *key).collect();
         let asked = Instant::now();
-        let answers =
-            if absent.is_empty() { Vec::new() } else { self.far.get_many(&absent).await };
+        let answers = if absent.is_empty() { Vec::new() } else { self.far.get_many(&absent).await };
         turn.backfill_many(&missing, &answers, asked).await;
         let mut answers = answers.into_iter();
         let in_its_place = |seen| match seen {

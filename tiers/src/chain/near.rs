@@ -106,9 +106,8 @@ impl<N: RemoteTier, F: RemoteTier> Turn<'_, N, F> {
     /// A copy that is not what the far tier has just given is dropped.
     pub(super) async fn agree(&mut self, key: &[u8], found: &Found) {
         let near = self.within(self.chain.near.get(key)).await;
-        let is_other = |copy: Found| {
-            shortened::unwrap(copy).is_none_or(|copy| copy.bytes != found.bytes)
-        };
+        let is_other =
+            |copy: Found| shortened::unwrap(copy).is_none_or(|copy| copy.bytes != found.bytes);
         if near.ok().flatten().is_some_and(is_other) {
             let _ = self.within(self.chain.near.delete(key)).await;
         }

@@ -7,6 +7,9 @@
 //! | `quick.rs` | what Quick does with the dead, the heavy and the unevenly spread |
 //! | `bounds.rs` | L1 and Memory under pressure: bounds, eviction, threads |
 //! | `remote.rs` | the conformance suite of L2, run by Memory, real Redis and memcached servers, on both runtimes |
+//! | `chain.rs` | two and three tiers as one: the suite, copies and their lives, tiers that are dead or hang |
+//! | `fenced_chain.rs` | each interleaving of the fence between two tiers, and storms of random ones |
+//! | `wire.rs` | a tier at the end of a bad line, whose commands arrive late |
 //! | `outage.rs` | Redis killed, restarted, frozen, half-open, full, behind a proxy that lies dead |
 //! | `faulty.rs` | the tools for bad days, the faulty tier and the proxy: do they do what they say? |
 //! | `login.rs` | passwords of every kind, and that none is ever shown |
@@ -21,7 +24,9 @@
 
 mod bounds;
 mod broken;
+mod chain;
 mod faulty;
+mod fenced_chain;
 mod late;
 mod local;
 mod login;
@@ -32,6 +37,7 @@ mod remote;
 mod runtimes;
 mod servers;
 mod tls;
+mod wire;
 
 use std::{
     future::Future,
