@@ -75,17 +75,45 @@ impl Rig {
 
 #[tokio::test(start_paused = true)]
 async fn interleaving_1_a_copy_on_its_way_while_a_delete_passes() {
-    for held in ["get", "fill"] {
+    for (held, is_answer) in [("get", false), ("get", true), ("fill", false)] {
         let rig = rig();
         rig.old_is_far().await;
         let wire = if held == "get" { &rig.far } else { &rig.near };
-        wire.hold(held);
+        if is_answer {
+            wire.hold_answer(held)
+        } else {
+            wire.hold(held)
+        }
         let read = rig.read();
         wire.is_held(held).await;
         rig.chain.delete(KEY).await.unwrap();
         wire.let_go(held).await;
         let read = read.await.unwrap().unwrap();
-        assert_eq!(read.is_some(), held == "fill", "it began before the delete");
+        assert_eq!(read.is_some(), held == "fill" || is_answer, "it began before the delete");
+        assert_eq!(rig.values().await, [None, None, None], "{held} {is_answer}");
+    }
+}
+
+/// As 1, of a read of several keys.
+#[tokio::test(start_paused = true)]
+async fn interleaving_1_several_copies_on_their_way_while_a_delete_passes() {
+    for held in ["get", "fill"] {
+        let rig = rig();
+        rig.old_is_far().await;
+        let wire = if held == "get" { &rig.far } else { &rig.near };
+        if held == "get" {
+            wire.hold_answer(held)
+        } else {
+            wire.hold(held)
+        }
+        let chain = Arc::clone(&rig.chain);
+        let read = tokio::spawn(async move { chain.get_many(&[KEY, b"other"]).await });
+        wire.is_held(held).await;
+        for deleted in rig.chain.delete_many(&[b"other", KEY]).await {
+            deleted.unwrap();
+        }
+        wire.let_go(held).await;
+        assert!(read.await.unwrap()[0].as_ref().unwrap().is_some());
         assert_eq!(rig.values().await, [None, None, None], "{held}");
     }
 }

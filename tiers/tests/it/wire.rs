@@ -47,8 +47,8 @@ pub(crate) struct Wire {
 #[derive(Debug, Default)]
 struct Shared {
     weather: Mutex<Option<Weather>>,
-    /// The next command of a name waits here.
-    held: Mutex<HashMap<&'static str, Arc<Semaphore>>>,
+    /// The next command of a name waits here; or its answer, where it says so.
+    held: Mutex<HashMap<&'static str, (Arc<Semaphore>, bool)>>,
     /// Those of which one waits, and may go.
     waiting: Mutex<HashMap<&'static str, Arc<Semaphore>>>,
     /// These fail and are not executed.
@@ -67,7 +67,12 @@ impl Wire {
 
     /// The next command of this name waits until it is let go.
     pub(crate) fn hold(&self, name: &'static str) {
-        self.shared.held.lock().unwrap().insert(name, Arc::new(Semaphore::new(0)));
+        self.shared.held.lock().unwrap().insert(name, (Arc::new(Semaphore::new(0)), false));
+    }
+
+    /// The next command of this name is executed, and its answer waits until it is let go.
+    pub(crate) fn hold_answer(&self, name: &'static str) {
+        self.shared.held.lock().unwrap().insert(name, (Arc::new(Semaphore::new(0)), true));
     }
 
     /// Waits until the held one is on its way.
@@ -117,16 +122,18 @@ impl Wire {
             return failed();
         }
         let gate = self.shared.held.lock().unwrap().remove(name);
-        if let Some(gate) = &gate {
-            self.shared.waiting.lock().unwrap().insert(name, Arc::clone(gate));
-        }
         let shared = Arc::clone(&self.shared);
         let travels = tokio::spawn(async move {
+            let wait = async |is_answer: bool| {
+                if let Some((gate, _)) = gate.as_ref().filter(|(_, held)| *held == is_answer) {
+                    shared.waiting.lock().unwrap().insert(name, Arc::clone(gate));
+                    gate.acquire().await.unwrap().forget();
+                }
+            };
             tokio::time::sleep(there).await;
-            if let Some(gate) = gate {
-                gate.acquire().await.unwrap().forget();
-            }
+            wait(false).await;
             let answer = operation.await;
+            wait(true).await;
             *shared.executed.lock().unwrap().entry(name).or_default() += 1;
             tokio::time::sleep(back).await;
             answer
