@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `local.rs` | Moka, DashMap and Quick under the conformance suite of L1 |
 //! | `broken.rs` | that the suite of L1 finds the faults of a broken tier |
+//! | `broken_remote.rs` | that the suite of L2 finds the faults of broken batches |
 //! | `quick.rs` | what Quick does with the dead, the heavy and the unevenly spread |
 //! | `bounds.rs` | L1 and Memory under pressure: bounds, eviction, threads |
 //! | `remote.rs` | the conformance suite of L2, run by Memory, real Redis and memcached servers, on both runtimes |
@@ -26,6 +27,7 @@
 mod batches;
 mod bounds;
 mod broken;
+mod broken_remote;
 mod chain;
 mod faulty;
 mod fenced_chain;
