@@ -350,29 +350,31 @@ async fn the_allowance_is_the_near_tiers_own() {
 
 #[tokio::test(start_paused = true)]
 async fn of_three_tiers_the_middle_one_answers_when_the_first_hangs() {
-    let (first, middle, last) =
-        (Faulty::new(Memory::new()), Memory::new(), Faulty::new(Memory::new()));
+    let tier = || Faulty::new(Memory::new());
+    let (first, middle, last) = (tier(), tier(), tier());
     let chain = first.clone().then(middle.clone()).then(last.clone());
     chain.set(b"k", VALUE, LIFE).await.unwrap();
-    for tier in [first.inner(), &middle, last.inner()] {
+    for tier in [first.inner(), middle.inner(), last.inner()] {
         assert!(tier.get(b"k").await.unwrap().is_some());
     }
     first.plan(Plan::Always(Fault::Hang));
+    middle.plan(Plan::Always(Fault::Delay(Duration::from_millis(20))));
     let asked = last.operations();
     let began = Instant::now();
     assert!(chain.get(b"k").await.unwrap().is_some());
-    assert_eq!((began.elapsed(), last.operations()), (Duration::from_millis(50), asked));
+    assert_eq!((began.elapsed(), last.operations()), (Duration::from_millis(70), asked));
     // From the last into both.
     first.plan(Plan::Never);
-    for tier in [first.inner(), &middle] {
+    middle.plan(Plan::Never);
+    for tier in [first.inner(), middle.inner()] {
         tier.delete(b"k").await.unwrap();
     }
     assert!(chain.get(b"k").await.unwrap().is_some());
-    for tier in [first.inner(), &middle] {
+    for tier in [first.inner(), middle.inner()] {
         assert!(tier.get(b"k").await.unwrap().is_some());
     }
     chain.delete(b"k").await.unwrap();
-    for tier in [first.inner(), &middle, last.inner()] {
+    for tier in [first.inner(), middle.inner(), last.inner()] {
         assert_eq!(tier.get(b"k").await, Ok(None));
     }
 }
