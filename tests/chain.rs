@@ -23,6 +23,9 @@ scenarios! {
     a_bypass_that_cannot_settle_the_near_server_leaves_nothing_old,
 }
 
+/// Makes one of two servers.
+type Chained = fn(Redis, Memcached) -> Arc<dyn RemoteTier>;
+
 /// The value in the cache, and the one in the database.
 const CACHED: u32 = 1;
 const STORED: u32 = 2;
@@ -106,7 +109,7 @@ async fn real_servers_in_a_row_are_read_filled_and_invalidated_as_one() {
         (RedisServer::start().await.unwrap(), MemcachedServer::start().await.unwrap());
     let near = || Redis::new(&redis.url()).unwrap();
     let far = || Memcached::new(&memcached.address()).unwrap();
-    let chains: [fn(Redis, Memcached) -> Arc<dyn RemoteTier>; 3] = [
+    let chains: [Chained; 3] = [
         |redis, memcached| Arc::new(redis.then(memcached)),
         |redis, memcached| Arc::new(memcached.then(redis)),
         |redis, memcached| Arc::new(Memory::new().then(redis).then(memcached)),
