@@ -79,12 +79,23 @@ const NEAR_WITHIN: Duration = Duration::from_millis(50);
 ///
 /// Processes whose chains have *the same* near tier see each other's writes and invalidations at once, as over
 /// one tier. Processes that share the far tier but have *different* near tiers (one for each zone, or a
-/// [`Memory`](crate::Memory) in each process) do not: an invalidation reaches the far tier and its own near
-/// tier, and the others keep their copies until these expire. Set [`near_for`](Self::near_for) there: it is
-/// the longest time that such a copy outlives an invalidation elsewhere. It comes on top of the time that
-/// an L1 may serve what it holds.
+/// [`Memory`](crate::Memory) in each process), or none, do not: an invalidation reaches the far tier and its
+/// own near tier, and the others keep their copies until these expire. Set [`near_for`](Self::near_for)
+/// there: it is the longest time that such a copy outlives an invalidation elsewhere. It comes on top of the
+/// time that an L1 may serve what it holds.
 ///
-/// A copy may also outlive the original by as long as the command that makes it is on its way.
+/// There, too, a copy may be stale while another zone has loaded the value anew. A load finds that out when it
+/// asks for the lease: it takes the far value, and the copy is dropped. A read that never loads sees the
+/// copy alone, until it expires.
+///
+/// A copy may outlive its original by as long as the command that makes it was on its way, and by what the far
+/// tier rounds a life down by.
+///
+/// # A near tier that stays away
+///
+/// Reads go on without it. What is written or invalidated meanwhile is an error, which an engine keeps pending,
+/// and too much of that keeps it from using either tier: a near tier that is not coming back should be taken
+/// out of the chain.
 #[derive(Clone, Debug)]
 pub struct Chain<N, F> {
     near: N,

@@ -34,7 +34,9 @@ pub(super) fn wrap(bytes: Bytes, life: Duration, stay: Duration) -> (Bytes, Dura
 pub(super) fn unwrap(mut found: Found) -> Option<Found> {
     if found.bytes.starts_with(&MAGIC) {
         found.bytes.advance(MAGIC.len());
-        let taken = Duration::from_millis(found.bytes.try_get_u64_le().ok()?);
+        let taken = *found.bytes.first_chunk()?;
+        found.bytes.advance(taken.len());
+        let taken = Duration::from_millis(u64::from_le_bytes(taken));
         found.remaining = found.remaining.map(|remaining| remaining.saturating_add(taken));
     }
     Some(found)
