@@ -136,7 +136,7 @@ impl<N: RemoteTier, F: RemoteTier> Chain<N, F> {
         far: impl Future<Output = Result<Fill, TierError>> + Send,
     ) -> Result<Fill, TierError> {
         let mut turn = self.turn();
-        let token = turn.lease(key, Claim::ByForce).await;
+        let token = turn.claim(key).await;
         match far.await {
             Ok(filled) => {
                 let copy = (filled == Fill::Stored).then_some((bytes, life));

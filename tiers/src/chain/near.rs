@@ -53,29 +53,25 @@ impl<N: RemoteTier, F: RemoteTier> Turn<'_, N, F> {
         match self.within(self.chain.near.get(key)).await {
             Ok(found) => match found.and_then(shortened::unwrap) {
                 Some(found) => Seen::Found(found),
-                None => self.lease_or_found(key).await,
+                None => self.look_again(key).await,
             },
             Err(_) => Seen::Absent(None),
         }
     }
 
-    async fn lease_or_found(&mut self, key: &[u8]) -> Seen {
+    async fn look_again(&mut self, key: &[u8]) -> Seen {
         let token = LeaseToken::random();
-        let near = &self.chain.near;
-        let lease = self.within(near.lease(key, token, LEASE, Claim::IfFree)).await;
-        let seen = leased(lease, token);
-        if let (Seen::Found(_), Some(token)) = &seen {
-            // A copy came since it was looked for.
-            self.release(key, Some(*token)).await;
-        }
-        seen.0
+        let lease = self.chain.near.lease(key, token, LEASE, Claim::IfFree);
+        let (seen, unused) = leased(self.within(lease).await, token);
+        self.release(key, unused).await;
+        seen
     }
 
-    /// Takes the lease for a copy, if it can be had.
-    pub(super) async fn lease(&mut self, key: &[u8], claim: Claim) -> Option<LeaseToken> {
+    /// Takes the lease for a copy, whoever has it; `None` if the near tier does not answer.
+    pub(super) async fn claim(&mut self, key: &[u8]) -> Option<LeaseToken> {
         let token = LeaseToken::random();
-        let lease = self.within(self.chain.near.lease(key, token, LEASE, claim)).await;
-        matches!(lease, Ok(Lease::Granted(_))).then_some(token)
+        let lease = self.chain.near.lease(key, token, LEASE, Claim::ByForce);
+        matches!(self.within(lease).await, Ok(Lease::Granted(_))).then_some(token)
     }
 
     /// Gives it up. One that cannot be ends by itself.
@@ -207,7 +203,8 @@ impl<N: RemoteTier, F: RemoteTier> Turn<'_, N, F> {
     }
 }
 
-/// What came of asking for a copy's lease, and a token that is not needed then.
+/// What came of asking for a copy's lease: a copy may have come since it was looked for, and then the token
+/// is not needed.
 fn leased(lease: Result<Lease, TierError>, token: LeaseToken) -> (Seen, Option<LeaseToken>) {
     match lease {
         Ok(Lease::Granted(found)) => match found.and_then(shortened::unwrap) {

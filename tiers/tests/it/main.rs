@@ -9,7 +9,8 @@
 //! | `bounds.rs` | L1 and Memory under pressure: bounds, eviction, threads |
 //! | `remote.rs` | the conformance suite of L2, run by Memory, real Redis and memcached servers, on both runtimes |
 //! | `chain.rs` | two and three tiers as one: the suite, copies and their lives, tiers that are dead or hang |
-//! | `fenced_chain.rs` | each interleaving of the fence between two tiers, and storms of random ones |
+//! | `fenced_chain.rs` | each interleaving of the fence between two tiers |
+//! | `chain_storms.rs` | random ones, over two tiers, three, and zones |
 //! | `wire.rs` | a tier at the end of a bad line, whose commands arrive late |
 //! | `outage.rs` | Redis killed, restarted, frozen, half-open, full, behind a proxy that lies dead |
 //! | `faulty.rs` | the tools for bad days, the faulty tier and the proxy: do they do what they say? |
@@ -29,6 +30,7 @@ mod bounds;
 mod broken;
 mod broken_remote;
 mod chain;
+mod chain_storms;
 mod faulty;
 mod fenced_chain;
 mod late;
