@@ -16,6 +16,8 @@
 //! | `deployments` | two versions of one program fight over the cache |
 //! | `outage` | a dead or hung server hangs or fails the application |
 //! | `links` | a bad network gives a wrong value, a call that hangs, or a cache that stays down |
+//! | `chain` | two servers in a row: a copy in the near one outlives its original, or hides it |
+//! | `keys` | a key is read back by another one, or is a command to the server |
 //! | `entities` | hooks in the wrong order, a repository that cannot be spawned |
 //! | `readme` | what the README shows does not compile or work |
 //! | `metrics` | a dashboard that shows something else than what happened |
@@ -54,12 +56,14 @@ mod support;
 
 mod api;
 mod batches;
+mod chain;
 mod codecs;
 mod deployments;
 mod drift;
 mod entities;
 mod fence;
 mod flights;
+mod keys;
 mod lifetimes;
 mod links;
 mod metrics;

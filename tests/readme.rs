@@ -40,6 +40,20 @@ async fn example(db: &Db) -> Result<std::sync::Arc<User>, tiered::Error> {
 }
 
 #[rustfmt::skip]
+fn chained() -> Result<(), tiered::Error> {
+    use std::time::Duration;
+    use tiered::{Tiered, tiers::{Memcached, Moka, Redis, RemoteTier}};
+    // An example begins.
+    let near = Memcached::new("cache.zone-a:11211")?;
+    let far = Redis::new("redis://cache.region/")?;
+    let l2 = near.then(far).near_for(Duration::from_secs(30)); // `RemoteTier::then`; three are a.then(b).then(c)
+    let cache = Tiered::new(Moka::new(100_000), l2).build()?;
+    // An example ends.
+    drop(cache);
+    Ok(())
+}
+
+#[rustfmt::skip]
 fn sealed(key: [u8; 32], url: &str) -> Result<(), tiered::Error> {
     use tiered::{Postcard, SealKey, Sealed, Tiered, Zstd, tiers::{Moka, Redis}};
     // An example begins.
@@ -62,7 +76,8 @@ async fn the_readmes_examples_are_these_and_work_without_a_server() {
     let ours = between(ours, "// An example begins.\n", "    // An example ends.\n", "    ");
     let readme = between(include_str!("../README.md"), "```rust\n", "```\n", "");
     assert_eq!(readme, ours);
-    assert_eq!(ours.len(), 2);
+    assert_eq!(ours.len(), 3);
+    chained().unwrap();
     sealed([1; 32], "redis://127.0.0.1/").unwrap();
     // Whether a server happens to be there or not.
     assert_eq!(example(&Db).await.unwrap().name, "Ada");

@@ -12,11 +12,13 @@
 //! | [`Memory`] | remote, embedded: no server | always |
 //! | [`Redis`] | remote | `redis` |
 //! | [`Memcached`] | remote | `memcached` |
+//! | [`Chain`] | remote, two of them as one: `near.then(far)` | always |
 //!
 //! A new tier is one file here that implements one of the contracts.
 
 #[cfg(any(feature = "dashmap", feature = "moka", feature = "quick"))]
 mod bound;
+mod chain;
 mod clock;
 #[cfg(feature = "dashmap")]
 mod dashmap;
@@ -48,6 +50,7 @@ pub use self::quick::Quick;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
 pub use self::{
+    chain::Chain,
     clock::Clock,
     error::{ConfigError, TierError},
     local::{LocalEntry, LocalMeta, LocalTier, Value},

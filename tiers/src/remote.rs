@@ -29,7 +29,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream};
 
-use crate::{ConfigError, TierError};
+use crate::{Chain, ConfigError, TierError};
 
 /// How many of a batch are under way at once, where a tier asks for them one by one.
 const AT_ONCE: usize = 64;
@@ -230,10 +230,18 @@ pub trait RemoteTier: Send + Sync + Debug + 'static {
     fn check(&self) -> Result<(), ConfigError> {
         Ok(())
     }
+
+    /// This tier before a farther one, as one tier: see [`Chain`]. Three are `near.then(far).then(farthest)`.
+    fn then<F: RemoteTier>(self, far: F) -> Chain<Self, F>
+    where
+        Self: Sized,
+    {
+        Chain::new(self, far)
+    }
 }
 
 /// Runs some at once; the results come in their order.
-async fn in_order<R>(operations: Vec<BoxFuture<'_, R>>) -> Vec<R> {
+pub(crate) async fn in_order<R>(operations: Vec<BoxFuture<'_, R>>) -> Vec<R> {
     stream::iter(operations).buffered(AT_ONCE).collect().await
 }
 

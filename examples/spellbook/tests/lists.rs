@@ -120,8 +120,7 @@ async fn processes_share_lists_and_a_change_drops_them_for_all() {
 
 #[tokio::test]
 async fn lists_are_right_while_redis_is_dead_and_after() {
-    let (server, directory) =
-        (RedisServer::start().await.unwrap(), tempfile::tempdir().unwrap());
+    let (server, directory) = (RedisServer::start().await.unwrap(), tempfile::tempdir().unwrap());
     let url = server.url();
     let service = Program::start(directory.path(), &[("REDIS_URL", &url)]).await;
     service.get(STRONG).await.expect(200);

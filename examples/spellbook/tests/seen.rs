@@ -37,18 +37,18 @@ async fn metrics_count_every_read_once_by_its_outcome() {
         service.spell(99).await.expect(404);
     }
     service.spell(2).await.expect(200);
-    // None of these is a read of a spell.
+    // A list is a read, too; none of the others is.
     service.get("/spells").await.expect(200);
     service.get("/spells/x").await.expect(400);
     service.put(2, 2).await.expect(200);
 
     let requests = counts(&service, "tiered_requests_total", "outcome").await;
     let expected =
-        [("load", 3.0), ("hit_l1", 3.0), ("negative", 2.0), ("hit_l2", 0.0), ("error", 0.0)];
+        [("load", 4.0), ("hit_l1", 3.0), ("negative", 2.0), ("hit_l2", 0.0), ("error", 0.0)];
     for (outcome, count) in expected {
         assert_eq!(requests.get(outcome), Some(&count), "{outcome}: {requests:?}");
     }
-    assert_eq!(requests.values().sum::<f64>(), 8.0, "{requests:?}");
+    assert_eq!(requests.values().sum::<f64>(), 9.0, "{requests:?}");
     let text = service.get("/metrics").await.text;
     assert!(text.contains("cache=\"spellbook\"") && text.contains("tier=\"redis\""), "{text}");
     // Histograms, which can be added up over processes, and not summaries.

@@ -2,7 +2,8 @@
 //!
 //! The story of an operation: [`key`] spells the key for the wire, [`servers`] picks its server, [`pool`]
 //! finds a connection of the caller's runtime, dialled if need be, [`exchange`] sends commands in one
-//! piece and reads their answers, and this file turns those into the contract's words.
+//! piece and reads their answers, and this file turns those into the contract's words. [`batch`] does so
+//! for several keys.
 //!
 //! # The fence, without scripts
 //!
@@ -22,6 +23,7 @@
 //! Rejected: the client's own pool, which hides the connection; `gat` and touch, which renew what an
 //! invalidation may have dropped; and `flush_all`, which is not ours to send.
 
+mod batch;
 mod exchange;
 mod key;
 mod leases;
@@ -33,11 +35,12 @@ use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use memcache::exp::ReturnCode;
 use tokio::time::Instant;
 
 use self::{
+    batch::Entry,
     exchange::{Answer, Command},
     key::Spelling,
     leases::{Held, Leases},
@@ -164,6 +167,31 @@ impl Memcached {
         self.runtimes.pool(|| (0..self.servers.len()).map(|_| Pool::new(&self.options)).collect())
     }
 
+    /// Two round trips, as often as others write the same key at the same moment.
+    async fn set_one(&self, key: &Spelling, bytes: Bytes, seconds: u32) -> Result<Fill, TierError> {
+        let server = self.servers.of(key);
+        // As long as the fill may be on its way.
+        let stub = leases::seconds(self.options.response_timeout.saturating_mul(2));
+        let empty = [Command::delete(key), Command::look_or_stub(key, stub)];
+        let pools = self.pools()?;
+        let pool = pools.get(server).ok_or_else(servers::none)?;
+        for _ in 0..ATTEMPTS {
+            let fill = |answers: Vec<Answer>| {
+                let cas = answers.into_iter().next_back().and_then(|looked| looked.cas);
+                let cas = cas.ok_or_else(exchange::missing)?;
+                let fill = Command::fill(key, cas, bytes.clone(), seconds);
+                Ok(vec![fill, Command::delete_lease(key)])
+            };
+            let address = self.servers.address(server);
+            let answers = pool.ask_twice(address, &self.options, &empty, fill).await;
+            match filled(answers.map(Some))? {
+                Fill::Refused => {}
+                ended => return Ok(ended),
+            }
+        }
+        Ok(Fill::Refused)
+    }
+
     /// Whether the value may lie here, and for how many seconds.
     fn storable(&self, bytes: &Bytes, life: Duration) -> Option<u32> {
         (bytes.len() <= self.options.max_value_bytes).then(|| options::life(life)).flatten()
@@ -273,34 +301,44 @@ impl RemoteTier for Memcached {
             self.delete(key).await?;
             return Ok(Fill::Skipped);
         };
-        let key = Spelling::of(key);
-        let server = self.servers.of(&key);
-        // As long as the fill may be on its way.
-        let stub = leases::seconds(self.options.response_timeout.saturating_mul(2));
-        let empty = [Command::delete(&key), Command::look_or_stub(&key, stub)];
-        let pools = self.pools()?;
-        let pool = pools.get(server).ok_or_else(servers::none)?;
-        for _ in 0..ATTEMPTS {
-            let fill = |answers: Vec<Answer>| {
-                let cas = answers.into_iter().next_back().and_then(|looked| looked.cas);
-                let cas = cas.ok_or_else(exchange::missing)?;
-                let fill = Command::fill(&key, cas, bytes.clone(), seconds);
-                Ok([fill, Command::delete_lease(&key)])
-            };
-            let address = self.servers.address(server);
-            let answers = pool.ask_twice(address, &self.options, &empty, fill).await;
-            match filled(answers.map(Some))? {
-                Fill::Refused => {}
-                ended => return Ok(ended),
-            }
-        }
-        Ok(Fill::Refused)
+        self.set_one(&Spelling::of(key), bytes, seconds).await
     }
 
     async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
         let key = Spelling::of(key);
         let commands = [Command::delete(&key), Command::delete_lease(&key)];
         self.ask(self.servers.of(&key), &commands).await.map(drop)
+    }
+
+    async fn get_many(&self, keys: &[&[u8]]) -> Vec<Result<Option<Found>, TierError>> {
+        let answers = self.ask_all(keys, |key| vec![Command::look(key)]).await;
+        let found = |answers: Vec<Answer>| {
+            Ok(answers.into_iter().next().ok_or_else(exchange::missing)?.found())
+        };
+        answers.into_iter().map(|answers| answers.and_then(found)).collect()
+    }
+
+    async fn set_many(&self, entries: &[(&[u8], Bytes, Duration)]) -> Vec<Result<Fill, TierError>> {
+        let (mut kept, mut unkept) = (Vec::new(), Vec::new());
+        for (place, (key, bytes, life)) in entries.iter().enumerate() {
+            match self.storable(bytes, *life) {
+                Some(seconds) => {
+                    kept.push(Entry { place, key: Spelling::of(key), bytes, seconds });
+                }
+                None => unkept.push((place, *key)),
+            }
+        }
+        let dropped: Vec<&[u8]> = unkept.iter().map(|(_, key)| *key).collect();
+        let (stored, dropped) = join(self.set_all(kept), self.delete_many(&dropped)).await;
+        let skipped =
+            |((place, _), dropped): (_, Result<(), _>)| (place, dropped.map(|()| Fill::Skipped));
+        let skipped = unkept.into_iter().zip(dropped).map(skipped).collect();
+        batch::in_place(entries.len(), [stored, skipped])
+    }
+
+    async fn delete_many(&self, keys: &[&[u8]]) -> Vec<Result<(), TierError>> {
+        let both = |key: &Spelling| vec![Command::delete(key), Command::delete_lease(key)];
+        self.ask_all(keys, both).await.into_iter().map(|answers| answers.map(drop)).collect()
     }
 
     async fn clear(&self, _: &[u8], _: Progress<'_>) -> Result<(), TierError> {

@@ -85,7 +85,7 @@ impl Pool {
         address: &str,
         options: &Options,
         first: &[Command],
-        then: impl FnOnce(Vec<Answer>) -> Result<[Command; 2], TierError>,
+        then: impl FnOnce(Vec<Answer>) -> Result<Vec<Command>, TierError>,
     ) -> Result<Vec<Answer>, TierError> {
         let _place = self.place(options.response_timeout).await?;
         let mut connection = match self.take(|_| true) {

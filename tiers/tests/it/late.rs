@@ -228,7 +228,7 @@ async fn a_storm_of_dropped_reads_mixes_nothing_up(kind: Kind) {
 }
 
 /// So many turns of the scheduler.
-async fn scheduled(turns: usize) {
+pub(crate) async fn scheduled(turns: usize) {
     for _ in 0..turns {
         tokio::task::yield_now().await;
     }

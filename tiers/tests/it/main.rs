@@ -4,14 +4,20 @@
 //! |---|---|
 //! | `local.rs` | Moka, DashMap and Quick under the conformance suite of L1 |
 //! | `broken.rs` | that the suite of L1 finds the faults of a broken tier |
+//! | `broken_remote.rs` | that the suite of L2 finds the faults of broken batches |
 //! | `quick.rs` | what Quick does with the dead, the heavy and the unevenly spread |
 //! | `bounds.rs` | L1 and Memory under pressure: bounds, eviction, threads |
 //! | `remote.rs` | the conformance suite of L2, run by Memory, real Redis and memcached servers, on both runtimes |
+//! | `chain.rs` | two and three tiers as one: the suite, copies and their lives, tiers that are dead or hang |
+//! | `fenced_chain.rs` | each interleaving of the fence between two tiers |
+//! | `chain_storms.rs` | random ones, over two tiers, three, and zones |
+//! | `wire.rs` | a tier at the end of a bad line, whose commands arrive late |
 //! | `outage.rs` | Redis killed, restarted, frozen, half-open, full, behind a proxy that lies dead |
 //! | `faulty.rs` | the tools for bad days, the faulty tier and the proxy: do they do what they say? |
 //! | `login.rs` | passwords of every kind, and that none is ever shown |
 //! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment; before either server |
 //! | `memcached.rs` | what is particular to memcached: seconds, sizes, numbers that begin anew, shares |
+//! | `batches.rs` | several keys at once on memcached: shares, failures and drops in the middle of a pipeline |
 //! | `runtimes.rs` | successive runtimes, no runtime, a thousand first users |
 //! | `tls.rs` | Redis over TLS and over a unix socket, and as a user of an access list |
 //! | `servers.rs` | real servers of either kind, so that one test serves both |
@@ -19,9 +25,14 @@
 // Tests start threads and runtimes of their own, wait for real servers, and end with a panic.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod batches;
 mod bounds;
 mod broken;
+mod broken_remote;
+mod chain;
+mod chain_storms;
 mod faulty;
+mod fenced_chain;
 mod late;
 mod local;
 mod login;
@@ -32,6 +43,7 @@ mod remote;
 mod runtimes;
 mod servers;
 mod tls;
+mod wire;
 
 use std::{
     future::Future,

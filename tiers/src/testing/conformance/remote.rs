@@ -1,13 +1,20 @@
 //! What every [`RemoteTier`] does, whatever is behind it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::join;
 
+use super::batches::several_keys_at_once;
 use crate::{Claim, Fill, Found, Lease, LeaseToken, RemoteTier, TierError};
 
-const LIFE: Duration = Duration::from_secs(600);
+pub(super) const LIFE: Duration = Duration::from_secs(600);
 
 /// Runs the conformance suite of L2 against a tier that holds nothing of anybody else's: its keys are
 /// written, and where the tier can clear, everything is dropped. Takes a few seconds on tiers that count
@@ -40,6 +47,7 @@ pub async fn remote_tier_conforms(tier: Arc<dyn RemoteTier>) {
     a_set_wins_over_loads(tier).await;
     concurrent_sets_leave_one_whole(tier).await;
     look_alikes_are_apart(tier).await;
+    several_keys_at_once(tier).await;
     if tier.abilities().clears {
         clear_takes_its_prefix_only(tier).await;
         clear_drops_many(tier).await;
@@ -54,16 +62,16 @@ async fn wait(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-fn bytes(text: &str) -> Bytes {
+pub(super) fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
-async fn stored(tier: &dyn RemoteTier, key: &[u8]) -> Option<Bytes> {
+pub(super) async fn stored(tier: &dyn RemoteTier, key: &[u8]) -> Option<Bytes> {
     tier.get(key).await.unwrap().map(|found| found.bytes)
 }
 
 /// Takes the lease and says what came with it; fails if it is held.
-async fn granted(tier: &dyn RemoteTier, key: &[u8], token: LeaseToken) -> Option<Found> {
+pub(super) async fn granted(tier: &dyn RemoteTier, key: &[u8], token: LeaseToken) -> Option<Found> {
     match tier.lease(key, token, LIFE, Claim::IfFree).await.unwrap() {
         Lease::Granted(found) => found,
         Lease::Held(_) => panic!("the lease is held"),
@@ -310,16 +318,25 @@ async fn clear_takes_its_prefix_only(tier: &dyn RemoteTier) {
 }
 
 async fn clear_drops_many(tier: &dyn RemoteTier) {
+    tier.clear(b"", &|_| {}).await.unwrap();
     for key in 0..2_300 {
         tier.set(format!("many:{key}").as_bytes(), bytes("v"), LIFE).await.unwrap();
     }
     tier.set(b"other", bytes("v"), LIFE).await.unwrap();
-    tier.clear(b"many:", &|_| {}).await.unwrap();
+    let told = AtomicU64::new(0);
+    let progress = |dropped| {
+        told.fetch_add(dropped, Ordering::Relaxed);
+    };
+    tier.clear(b"many:", &progress).await.unwrap();
+    assert_eq!(told.load(Ordering::Relaxed), 2_300, "the values that it says it has dropped");
     for key in 0..2_300 {
         assert_eq!(stored(tier, format!("many:{key}").as_bytes()).await, None);
     }
     assert!(stored(tier, b"other").await.is_some());
-    tier.clear(b"", &|_| {}).await.unwrap();
+    // Leases are no values.
+    granted(tier, b"leased", LeaseToken::random()).await;
+    tier.clear(b"", &progress).await.unwrap();
+    assert_eq!(told.load(Ordering::Relaxed), 2_301, "one more");
     assert_eq!(stored(tier, b"other").await, None, "an empty prefix is everything");
 }
 
