@@ -166,9 +166,9 @@ where
     /// # struct Db; impl Db { async fn names(&self, ids: &[u64]) -> Result<HashMap<u64, String>, std::io::Error> {
     /// #     Ok(ids.iter().filter(|id| **id < 3).map(|id| (*id, format!("user {id}"))).collect()) } }
     /// # let db = Db;
-    /// use tiered::{Tiered, tiers::{Memory, Moka}};
+    /// use tiered::{Tiered, tiers::{Memory, Quick}};
     ///
-    /// let cache = Tiered::new(Moka::new(10_000), Memory::new()).namespace("names").build()?;
+    /// let cache = Tiered::new(Quick::new(10_000), Memory::new()).namespace("names").build()?;
     /// let names = cache
     ///     .keys([1_u64, 2, 3])
     ///     .fresh_for(Duration::from_secs(60))

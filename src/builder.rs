@@ -44,7 +44,7 @@ pub struct Builder<C> {
 }
 
 impl Tiered<DefaultCodec> {
-    /// A cache of two tiers: `Tiered::new(Moka::new(100_000), Redis::new(url)?)`.
+    /// A cache of two tiers: `Tiered::new(Quick::new(100_000), Redis::new(url)?)`.
     #[allow(
         clippy::new_ret_no_self,
         reason = "the project's signature: a cache begins as a builder"

@@ -24,9 +24,9 @@ use crate::{
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tiered::Error> {
-/// use tiered::{Tiered, tiers::{Memory, Moka}};
+/// use tiered::{Tiered, tiers::{Memory, Quick}};
 ///
-/// let cache = Tiered::new(Moka::new(10_000), Memory::new()).namespace("shop").build()?;
+/// let cache = Tiered::new(Quick::new(10_000), Memory::new()).namespace("shop").build()?;
 /// let name = cache.get_or_load("user:1", || async { Ok::<_, std::io::Error>("Ada".to_owned()) });
 /// assert_eq!(*name.await?, "Ada");
 /// assert_eq!(cache.get::<String>("user:1").await?.as_deref().map(String::as_str), Some("Ada"));
@@ -103,8 +103,8 @@ impl<C> Tiered<C> {
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tiered::Error> {
-    /// # use tiered::{Ack, Key, Tiered, tiers::{Memory, Moka}};
-    /// # let cache = Tiered::new(Moka::new(10_000), Memory::new()).build()?;
+    /// # use tiered::{Ack, Key, Tiered, tiers::{Memory, Quick}};
+    /// # let cache = Tiered::new(Quick::new(10_000), Memory::new()).build()?;
     /// let page = Key::list("posts").param("page", 2);
     /// let _ = cache.set(page, vec![1, 2, 3]).await?;
     /// let cleared = cache.invalidate_prefix(Key::lists("posts")).await?;

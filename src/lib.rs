@@ -8,9 +8,9 @@
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tiered::Error> {
 //! # let db = Db;
 //! use std::time::Duration;
-//! use tiered::{Postcard, Tiered, tiers::{Memory, Moka}};
+//! use tiered::{Postcard, Tiered, tiers::{Memory, Quick}};
 //!
-//! let cache = Tiered::new(Moka::new(100_000), Memory::new()) // or Redis::new("redis://127.0.0.1/")?
+//! let cache = Tiered::new(Quick::new(100_000), Memory::new()) // or Redis::new("redis://127.0.0.1/")?
 //!     .codec(Postcard)
 //!     .namespace("shop")
 //!     .fresh_for(Duration::from_secs(300))

@@ -24,9 +24,9 @@ impl Db {
 async fn example(db: &Db) -> Result<std::sync::Arc<User>, tiered::Error> {
     // An example begins.
     use std::time::Duration;
-    use tiered::{Postcard, Tiered, tiers::{Moka, Redis}};
+    use tiered::{Postcard, Tiered, tiers::{Quick, Redis}};
 
-    let cache = Tiered::new(Moka::new(100_000), Redis::new("redis://127.0.0.1/")?) // dials on first use
+    let cache = Tiered::new(Quick::new(100_000), Redis::new("redis://127.0.0.1/")?) // dials on first use
         .codec(Postcard)
         .namespace("shop")
         .fresh_for(Duration::from_secs(300))
@@ -42,12 +42,12 @@ async fn example(db: &Db) -> Result<std::sync::Arc<User>, tiered::Error> {
 #[rustfmt::skip]
 fn chained() -> Result<(), tiered::Error> {
     use std::time::Duration;
-    use tiered::{Tiered, tiers::{Memcached, Moka, Redis, RemoteTier}};
+    use tiered::{Tiered, tiers::{Memcached, Quick, Redis, RemoteTier}};
     // An example begins.
     let near = Memcached::new("cache.zone-a:11211")?;
     let far = Redis::new("redis://cache.region/")?;
     let l2 = near.then(far).near_for(Duration::from_secs(30)); // `RemoteTier::then`; three are a.then(b).then(c)
-    let cache = Tiered::new(Moka::new(100_000), l2).build()?;
+    let cache = Tiered::new(Quick::new(100_000), l2).build()?;
     // An example ends.
     drop(cache);
     Ok(())
@@ -55,10 +55,10 @@ fn chained() -> Result<(), tiered::Error> {
 
 #[rustfmt::skip]
 fn sealed(key: [u8; 32], url: &str) -> Result<(), tiered::Error> {
-    use tiered::{Postcard, SealKey, Sealed, Tiered, Zstd, tiers::{Moka, Redis}};
+    use tiered::{Postcard, SealKey, Sealed, Tiered, Zstd, tiers::{Quick, Redis}};
     // An example begins.
     let codec = Sealed::new(Zstd::new(Postcard), SealKey::new(1, key)); // key: [u8; 32], from a secret store
-    let cache = Tiered::new(Moka::new(100_000), Redis::new(url)?).codec(codec).build()?;
+    let cache = Tiered::new(Quick::new(100_000), Redis::new(url)?).codec(codec).build()?;
     // An example ends.
     drop(cache);
     Ok(())
@@ -86,10 +86,10 @@ async fn the_readmes_examples_are_these_and_work_without_a_server() {
 async fn the_readmes_table_of_outages_holds_for_a_server_that_comes_back() {
     use tiered::{
         Ack, Tiered,
-        tiers::{Moka, Redis},
+        tiers::{Quick, Redis},
     };
     let mut server = RedisServer::start().await.unwrap();
-    let cache = Tiered::new(Moka::new(10), Redis::new(&server.url()).unwrap()).build().unwrap();
+    let cache = Tiered::new(Quick::new(10), Redis::new(&server.url()).unwrap()).build().unwrap();
     let db = Db;
     cache.get_or_load("user:1", || async { db.user(1).await }).await.unwrap();
     server.kill().unwrap();

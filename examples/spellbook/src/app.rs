@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tiered::{
     Postcard, Repository, Tiered,
-    tiers::{Memory, Moka, RemoteTier},
+    tiers::{Memory, Quick, RemoteTier},
 };
 
 use crate::{change::Changes, store::Store};
@@ -44,7 +44,7 @@ impl std::fmt::Debug for App {
 /// [`tiered::Error::Config`] for settings that cannot work.
 pub fn cache(shared: Option<Arc<dyn RemoteTier>>) -> Result<Tiered, tiered::Error> {
     let l2 = shared.unwrap_or_else(|| Arc::new(Memory::new()));
-    let builder = Tiered::new(Moka::new(LOCAL_ENTRIES), l2);
+    let builder = Tiered::new(Quick::new(LOCAL_ENTRIES), l2);
     builder.codec(Postcard).namespace("spellbook").fresh_for(Duration::from_secs(60)).build()
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use spellbook::routes::router;
 use tiered::{
     Tiered,
-    tiers::{Memory, Moka},
+    tiers::{Memory, Quick},
 };
 
 use crate::support::{Client, app, sqlite};
@@ -18,7 +18,7 @@ const JSON: &str = "application/json";
 #[tokio::test]
 async fn every_mistake_has_a_status_and_a_reason() {
     let directory = tempfile::tempdir().unwrap();
-    let cache = Tiered::new(Moka::new(100), Memory::new()).build().unwrap();
+    let cache = Tiered::new(Quick::new(100), Memory::new()).build().unwrap();
     let service = Client::Router(router(app(cache, sqlite(directory.path()).await)));
     let before = service.get("/spells").await.text;
 
@@ -98,7 +98,7 @@ async fn every_mistake_has_a_status_and_a_reason() {
 #[tokio::test]
 async fn what_is_at_the_limit_is_taken() {
     let directory = tempfile::tempdir().unwrap();
-    let cache = Tiered::new(Moka::new(100), Memory::new()).build().unwrap();
+    let cache = Tiered::new(Quick::new(100), Memory::new()).build().unwrap();
     let service = Client::Router(router(app(cache, sqlite(directory.path()).await)));
     for (name, damage) in [("é".repeat(100), 0), ("x".into(), 2_147_483_647), ("'; --".into(), 1)]
     {

@@ -7,14 +7,14 @@ use axum::http::{Method, StatusCode};
 use spellbook::{app::App, routes::router};
 use tiered::{
     Tiered,
-    tiers::{Memory, Moka},
+    tiers::{Memory, Quick},
 };
 
 use crate::support::{Client, Gate, app, locked, sqlite, until, within};
 
 /// A cache whose budget outlasts the test: it waits at the gate as long as it must.
 fn patient(gate: &Gate) -> Tiered {
-    let cache = Tiered::new(Moka::new(100), gate.clone());
+    let cache = Tiered::new(Quick::new(100), gate.clone());
     cache.namespace("spellbook").budget(Duration::from_secs(30)).build().unwrap()
 }
 
@@ -91,7 +91,7 @@ async fn a_read_that_began_before_a_change_stores_nothing_old() {
 #[tokio::test]
 async fn a_client_that_goes_away_before_the_commit_leaves_nothing_stale() {
     let directory = tempfile::tempdir().unwrap();
-    let cache = Tiered::new(Moka::new(100), Memory::new()).build().unwrap();
+    let cache = Tiered::new(Quick::new(100), Memory::new()).build().unwrap();
     let service = Client::Router(router(app(cache, sqlite(directory.path()).await)));
     service.spell(1).await.expect(200).from("load");
     service.spell(1).await.expect(200).from("hit_l1");
