@@ -21,7 +21,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{endpoint, options::Options, reply};
+use super::{
+    endpoint::{self, Endpoint},
+    options::Options,
+    reply,
+};
 use crate::TierError;
 
 /// Requests that may wait for the connection's task before senders wait themselves.
@@ -59,8 +63,17 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Dials, authenticates, selects the database and waits for the server to say that it serves.
+    /// Dials, through the sentinels if there are any; authenticates, selects the database and waits for the
+    /// server to say that it serves.
     pub(super) async fn dial(options: &Options) -> Result<Self, TierError> {
+        match &options.endpoint {
+            Endpoint::Sentinels(sentinels) => sentinels.dial(options).await,
+            _ => Self::direct(options).await,
+        }
+    }
+
+    /// Dials the server that is named itself.
+    pub(super) async fn direct(options: &Options) -> Result<Self, TierError> {
         let stream = endpoint::open(options).await?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)

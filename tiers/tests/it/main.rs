@@ -8,6 +8,10 @@
 //! | `bounds.rs` | L1 and Memory under pressure: bounds, eviction, threads |
 //! | `remote.rs` | the conformance suite of L2, run by Memory, real Redis and memcached servers, on both runtimes |
 //! | `outage.rs` | Redis killed, restarted, frozen, half-open, full, behind a proxy that lies dead |
+//! | `cluster.rs` | Redis Cluster: slots that move, primaries that die, nodes that lie |
+//! | `sentinel.rs` | a primary behind sentinels, replaced under load |
+//! | `handed_in.rs` | connections that the application made |
+//! | `batches.rs` | several Redis keys at once, on one server and on many |
 //! | `faulty.rs` | the tools for bad days, the faulty tier and the proxy: do they do what they say? |
 //! | `login.rs` | passwords of every kind, and that none is ever shown |
 //! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment; before either server |
@@ -19,9 +23,12 @@
 // Tests start threads and runtimes of their own, wait for real servers, and end with a panic.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod batches;
 mod bounds;
 mod broken;
+mod cluster;
 mod faulty;
+mod handed_in;
 mod late;
 mod local;
 mod login;
@@ -30,6 +37,7 @@ mod outage;
 mod quick;
 mod remote;
 mod runtimes;
+mod sentinel;
 mod servers;
 mod tls;
 

@@ -1,0 +1,1 @@
+//! A primary behind sentinels, replaced under load.
