@@ -149,6 +149,30 @@ impl RedisCluster {
         Err(io::Error::other("no node has that slot"))
     }
 
+    /// The node that has a slot, as some node sees it.
+    ///
+    /// # Errors
+    /// When that node cannot be asked, or knows of none.
+    pub async fn owner_as_seen_by(&self, node: usize, slot: u16) -> io::Result<usize> {
+        let shares: Vec<Vec<::redis::Value>> =
+            self.node(node).command(&["CLUSTER", "SLOTS"]).await?;
+        for share in shares {
+            if let [
+                ::redis::Value::Int(first),
+                ::redis::Value::Int(last),
+                ::redis::Value::Array(owner),
+                ..,
+            ] = share.as_slice()
+                && (*first..=*last).contains(&i64::from(slot))
+                && let Some(::redis::Value::Int(port)) = owner.get(1)
+            {
+                let at = self.nodes.iter().position(|node| i64::from(node.port()) == *port);
+                return at.ok_or_else(|| io::Error::other("a node from elsewhere"));
+            }
+        }
+        Err(io::Error::other("no node has that slot"))
+    }
+
     /// Moves a slot with its keys to another primary.
     ///
     /// # Errors
@@ -224,6 +248,15 @@ impl RedisCluster {
             Some(node) => node.restart().await,
             None => Ok(()),
         }
+    }
+
+    /// Has the replica of a primary take its place although it is well.
+    ///
+    /// # Errors
+    /// When it cannot be asked, or refuses.
+    pub async fn fail_over(&self, primary: usize) -> io::Result<()> {
+        let replica = (primary + PRIMARIES) % self.nodes.len();
+        self.node(replica).command(&["CLUSTER", "FAILOVER"]).await
     }
 
     /// Waits until the first replica of a primary is one itself, and every node that answers knows it; returns

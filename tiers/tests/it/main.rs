@@ -18,6 +18,7 @@
 //! | `memcached.rs` | what is particular to memcached: seconds, sizes, numbers that begin anew, shares |
 //! | `runtimes.rs` | successive runtimes, no runtime, a thousand first users |
 //! | `tls.rs` | Redis over TLS and over a unix socket, and as a user of an access list |
+//! | `load.rs` | a load whose every answer is known, for the tests of many servers |
 //! | `servers.rs` | real servers of either kind, so that one test serves both |
 
 // Tests start threads and runtimes of their own, wait for real servers, and end with a panic.
@@ -30,6 +31,7 @@ mod cluster;
 mod faulty;
 mod handed_in;
 mod late;
+mod load;
 mod local;
 mod login;
 mod memcached;
