@@ -25,6 +25,7 @@ use super::{
     endpoint::{self, Endpoint},
     options::Options,
     reply,
+    sentinel::Watch,
 };
 use crate::TierError;
 
@@ -56,6 +57,8 @@ pub(super) enum Failure {
 pub(super) struct Connection {
     requests: MultiplexedConnection,
     driver: JoinHandle<()>,
+    /// Who tells when it leads to the wrong server, if anybody does.
+    watch: Option<Watch>,
     born: Instant,
     /// Since when a request has been waiting with no answer to any: milliseconds after `born`, and
     /// one more, so that 0 can say "there is none".
@@ -87,6 +90,7 @@ impl Connection {
         let connection = Self {
             requests,
             driver: tokio::spawn(driver),
+            watch: None,
             born: Instant::now(),
             waiting_since: AtomicU64::new(0),
         };
@@ -152,9 +156,17 @@ impl Connection {
         }
     }
 
-    /// Whether the connection's task has ended: the peer closed it, or its runtime is gone.
+    /// The same, until the watch is over.
+    pub(super) fn watched(self, watch: Watch) -> Self {
+        let mut connection = self;
+        connection.watch = Some(watch);
+        connection
+    }
+
+    /// Whether the connection's task has ended, for the peer closed it or its runtime is gone; or it leads
+    /// to the wrong server by now.
     pub(super) fn is_closed(&self) -> bool {
-        self.driver.is_finished()
+        self.driver.is_finished() || self.watch.as_ref().is_some_and(Watch::is_over)
     }
 
     /// Whether requests have been going unanswered for longer than a living server may take.

@@ -4,7 +4,8 @@
 //! one who holds the turn drives it; dropped, it leaves the dial where it is, and the next one goes
 //! on with it. So a server that takes longer to reach than any caller waits is reached all the same, as
 //! long as callers keep coming.
-//! Rejected: dialling in a task of our own; this crate spawns nothing but connections.
+//! Rejected: dialling in a task of our own; this crate spawns nothing but connections, and
+//! what watches over one.
 
 use std::{
     fmt,

@@ -3,14 +3,28 @@
 //! Each dial asks all of them at once and goes where the first answer leads, if the server there says
 //! itself that it is a primary (`ROLE`); else where the next one does. So neither a dead sentinel nor
 //! one that has missed the latest failover holds a dial up. Rejected: asking in turn, where each dead
-//! host in front of the list costs a good part of the dial's time; and subscribing to the sentinels'
-//! news, another connection to keep alive: a demoted primary closes its connections, and a frozen one
-//! falls silent, either of which leads here.
+//! host in front of the list costs a good part of the dial's time.
+//!
+//! A primary that was replaced while it is alive goes on serving for some ten seconds, until the sentinels make
+//! a replica of it, and who is connected to it would not notice. So each connection has a *watch*: a task that
+//! asks the sentinels every second, and retires the connection when most of them name another primary.
+//! Rejected: subscribing to their news, which tells nothing when a message is missed.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use ::redis::{Value, cmd};
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use super::{
     connection::{Connection, Failure, Request},
@@ -19,6 +33,9 @@ use super::{
     reply,
 };
 use crate::TierError;
+
+/// How often the sentinels are asked whether a connection still leads to their primary.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The sentinels of one primary.
 #[derive(Clone)]
@@ -61,7 +78,10 @@ impl Sentinels {
             }
             let there = options.moved_to(Endpoint::Tcp(address.clone()));
             match primary(&there).await {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => {
+                    let watch = Watch::start(self.clone(), options.clone(), address);
+                    return Ok(connection.watched(watch));
+                }
                 Err(error) => last = error,
             }
             tried.push(address);
@@ -71,16 +91,28 @@ impl Sentinels {
 
     /// Where this sentinel thinks that the primary is.
     async fn ask(&self, sentinel: &Address, options: &Options) -> Result<Address, TierError> {
+        self.ask_over(&self.reach(sentinel, options).await?, options).await
+    }
+
+    /// A connection to a sentinel.
+    async fn reach(&self, sentinel: &Address, options: &Options) -> Result<Connection, TierError> {
         let login = Options {
             username: self.username.clone(),
             password: self.password.clone(),
             database: 0,
             ..options.moved_to(Endpoint::Tcp(sentinel.clone()))
         };
-        let connection = Connection::direct(&login).await?;
+        Connection::direct(&login).await
+    }
+
+    async fn ask_over(
+        &self,
+        sentinel: &Connection,
+        options: &Options,
+    ) -> Result<Address, TierError> {
         let mut question = cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service);
-        let answer = answer(&connection, question, options).await?;
+        let answer = answer(sentinel, question, options).await?;
         if answer == Value::Nil {
             return Err(TierError::Refused("the sentinels watch no primary of this name".into()));
         }
@@ -91,6 +123,67 @@ impl Sentinels {
         };
         let port = text(port)?.parse().map_err(|_| reply::unexpected("no port"))?;
         Ok(Address { host: text(host)?, port })
+    }
+}
+
+/// The watch over a connection to a primary; it ends with its connection.
+#[derive(Debug)]
+pub(super) struct Watch {
+    is_over: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    fn start(sentinels: Sentinels, options: Options, primary: Address) -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&is_over);
+        let task = tokio::spawn(async move {
+            let mut kept: Vec<Option<Connection>> =
+                sentinels.addresses.iter().map(|_| None).collect();
+            loop {
+                sleep(LOOK).await;
+                let looks = sentinels.addresses.iter().zip(&mut kept).map(|(sentinel, kept)| {
+                    let look = sentinels.look(sentinel, kept, &options);
+                    async move { timeout(LOOK, look).await.ok().flatten() }
+                });
+                let named = join_all(looks).await;
+                let others = named.iter().flatten().filter(|named| **named != primary).count();
+                if others > sentinels.addresses.len() / 2 {
+                    told.store(true, Ordering::Relaxed);
+                    return;
+                }
+            }
+        });
+        Self { is_over, task }
+    }
+
+    /// Whether most sentinels name another primary.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Sentinels {
+    /// Asks a sentinel over a connection that is kept as long as it works.
+    async fn look(
+        &self,
+        sentinel: &Address,
+        kept: &mut Option<Connection>,
+        options: &Options,
+    ) -> Option<Address> {
+        let connection = match kept.take() {
+            Some(connection) if !connection.is_closed() => connection,
+            _ => self.reach(sentinel, options).await.ok()?,
+        };
+        let named = self.ask_over(&connection, options).await.ok()?;
+        *kept = Some(connection);
+        Some(named)
     }
 }
 

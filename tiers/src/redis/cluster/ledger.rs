@@ -177,7 +177,7 @@ mod tests {
                      a 127.0.0.1:7000@17000 myself,master - 0 0 3 connected 0-8 11 [8->-b] [9-<-b]\n";
         let claim = nodes(lines).unwrap().unwrap();
         assert_eq!((claim.id.as_str(), claim.slots.as_slice()), ("a", &[(0, 8), (11, 11)][..]));
-        let (a, b) = || -> (String, String) { ("a".into(), "b".into()) }();
+        let (a, b) = (String::from("a"), String::from("b"));
         assert_eq!(claim.moves, [(8, a.clone(), b.clone()), (9, b, a)]);
         let replica = "a 127.0.0.1:1@2 myself,slave b 0 0 3 connected\n";
         assert_eq!(nodes(replica), Ok(None));
