@@ -214,6 +214,12 @@ async fn a_stale_map_costs_no_operation() {
     for read in reads.collect::<Vec<_>>() {
         read.await.unwrap();
     }
+    let refusals = cluster.node(0).info("total_error_replies").await.unwrap();
+    for key in keys.iter().cycle().take(200) {
+        assert!(tier.get(key.as_bytes()).await.unwrap().is_some());
+    }
+    let more = cluster.node(0).info("total_error_replies").await.unwrap() - refusals;
+    assert!(more < 10, "what was learnt is forgotten: {more}");
     let other = Redis::new(&cluster.url()).unwrap();
     other.ping().await.unwrap();
     for key in &keys {
