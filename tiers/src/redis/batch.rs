@@ -22,7 +22,7 @@ use crate::{Found, RemoteTier, TierError};
 
 /// Keys in one piece.
 pub(super) const PIECE: usize = 256;
-/// Pieces on their way at once.
+/// Pieces on their way to one server at once.
 pub(super) const PIECES_AT_ONCE: usize = 4;
 /// Keys that are asked for by themselves, at once.
 const AT_ONCE: usize = 64;
@@ -164,8 +164,6 @@ async fn completed<'k, R>(
     gathered: Vec<Gathered<R>>,
     single: impl Fn(&'k [u8]) -> BoxFuture<'k, Result<R, TierError>>,
 ) -> Vec<Result<R, TierError>> {
-    let outcomes: Vec<BoxFuture<'k, Result<R, TierError>>> = Vec::new();
-    let _ = outcomes;
     let completing: Vec<_> = keys
         .iter()
         .zip(gathered)

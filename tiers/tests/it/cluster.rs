@@ -45,7 +45,7 @@ fn keys_of(wanted: u16, prefix: &str, count: usize) -> Vec<String> {
 
 /// A key that this node has in the beginning.
 fn key_of(node: usize, prefix: &str) -> String {
-    let mine = |key: &String| usize::from(slot(key.as_bytes())) * 3 / 16_384 == node;
+    let mine = |key: &String| cluster_share(slot(key.as_bytes())) == node;
     (0_u64..).map(|number| format!("{prefix}{number}")).find(mine).unwrap()
 }
 
@@ -248,7 +248,7 @@ async fn a_primary_is_killed_under_load_and_replaced() {
     assert!(!errors.is_empty(), "a dead node's keys cannot be served");
     for (key, errors) in &errors {
         // The connections to the others, and the map, are as they were.
-        assert_eq!(usize::from(slot(key.as_bytes())) * 3 / 16_384, 0, "{key}: {errors:?}");
+        assert_eq!(cluster_share(slot(key.as_bytes())), 0, "{key}: {errors:?}");
     }
     load.goes_on(500).await;
     let late = load.errors();
@@ -351,6 +351,41 @@ async fn what_is_cleared_while_slots_move_is_gone() {
     assert!(cleared >= 5 && moves >= 5, "{cleared} cleared, {refused} refused, {moves} moves");
 }
 
+/// A slot goes from a node whose walk has just begun to one whose walk is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_a_walk_missed_are_found_by_the_next() {
+    let (cluster, tier) = serving().await;
+    let moving = (5_000..5_400).find(|slot| cluster_share(*slot) == 0).unwrap();
+    let client = redis::Client::open(cluster.node(0).url()).unwrap();
+    let mut direct = client.get_multiplexed_async_connection().await.unwrap();
+    let own = keys_of(moving, "p:", 60);
+    let others = (0..90_000).map(|number| format!("p:{number}"));
+    let others = others.filter(|key| cluster_share(slot(key.as_bytes())) == 0);
+    let mut sets = redis::Pipeline::new();
+    for key in own.iter().cloned().chain(others) {
+        sets.cmd("SET").arg(key).arg("v").arg("EX").arg(600).ignore();
+    }
+    let () = sets.query_async(&mut direct).await.unwrap();
+    let (begun, has_begun) = tokio::sync::watch::channel(false);
+    let mover = async {
+        has_begun.clone().wait_for(|begun| *begun).await.unwrap();
+        cluster.open_slot(moving, 1).await.unwrap();
+        while cluster.carry_keys(moving, 1, 100).await.unwrap() > 0 {}
+        cluster.close_slot(moving, 1).await.unwrap();
+    };
+    let progress = |_| _ = begun.send(true);
+    let clear = tier.clear(b"p:", &progress);
+    let (cleared, ()) = futures_util::future::join(clear, mover).await;
+    cleared.unwrap();
+    let names: Vec<&[u8]> = own.iter().map(String::as_bytes).collect();
+    assert_eq!(tier.get_many(&names).await, vec![Ok(None); 60]);
+}
+
+/// The node that has a slot in the beginning.
+fn cluster_share(slot: u16) -> usize {
+    (0..3).rev().find(|node| usize::from(slot) >= node * 16_384 / 3).unwrap()
+}
+
 #[tokio::test]
 async fn a_clear_tells_of_all_it_dropped_and_fails_without_a_primary() {
     let (mut cluster, tier) = serving().await;
@@ -405,6 +440,9 @@ async fn hostile_answers_end_in_an_error() {
         let failed = every_operation(&tier).await;
         assert!(failed.len() >= 6, "{what}: {failed:?}");
         assert!(!format!("{failed:?}").contains("hunter2"), "{failed:?}");
+        if what == "a loop" {
+            assert_eq!(tier.get(b"k").await, Err(TierError::Refused("MOVED".into())));
+        }
         let (many, took) = timed(tier.get_many(&[b"a", b"b"])).await;
         assert!(many.iter().all(Result::is_err), "{what}: {many:?}");
         assert!(took < Duration::from_secs(3), "{what} took {took:?}");

@@ -58,7 +58,8 @@ impl Cluster {
                 (piece, answer)
             });
             let asked: Vec<_> = asked.collect();
-            let mut asked = stream::iter(asked).buffer_unordered(PIECES_AT_ONCE);
+            let at_once = PIECES_AT_ONCE.max(self.map().nodes().len());
+            let mut asked = stream::iter(asked).buffer_unordered(at_once);
             while let Some((piece, answer)) = asked.next().await {
                 match answer {
                     Ok(gathered) => {

@@ -51,9 +51,15 @@ impl Cluster {
     /// Fetches the map, unless somebody has since version `seen`, or has just tried to.
     pub(super) async fn refresh(&self, seen: u64, budget: &mut Budget) -> Result<(), TierError> {
         let start = Instant::now();
-        let patience = budget.for_dial().max(budget.for_answer());
+        // After a dial that failed slowly only the other purse has anything in it.
+        let by_dial = budget.for_dial() > budget.for_answer();
+        let patience = if by_dial { budget.for_dial() } else { budget.for_answer() };
         let turn = timeout(patience, self.fetching.lock()).await;
-        budget.dialled(start);
+        if by_dial {
+            budget.dialled(start)
+        } else {
+            budget.answered(start)
+        }
         let Ok(mut fetched) = turn else { return Err(TierError::Timeout) };
         if self.map().version != seen {
             return Ok(());
