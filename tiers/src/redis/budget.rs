@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::options::Options;
 
 /// What is left to one operation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Budget {
     dial: Duration,
     answer: Duration,
@@ -41,5 +41,17 @@ impl Budget {
     /// Notes that everything since `start` was waiting for an answer.
     pub(super) fn answered(&mut self, start: Instant) {
         self.answer = self.answer.saturating_sub(start.elapsed());
+    }
+
+    /// One of so many equal parts of what is left.
+    pub(super) fn part(&self, of: usize) -> Self {
+        let of = u32::try_from(of.max(1)).unwrap_or(u32::MAX);
+        Self { dial: self.dial / of, answer: self.answer / of }
+    }
+
+    /// Notes what was taken out of a part of it.
+    pub(super) fn spent(&mut self, part: &Self, left: &Self) {
+        self.dial = self.dial.saturating_sub(part.dial.saturating_sub(left.dial));
+        self.answer = self.answer.saturating_sub(part.answer.saturating_sub(left.answer));
     }
 }

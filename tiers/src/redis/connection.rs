@@ -21,7 +21,12 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{endpoint, options::Options, reply};
+use super::{
+    endpoint::{self, Endpoint},
+    options::Options,
+    reply,
+    sentinel::Watch,
+};
 use crate::TierError;
 
 /// Requests that may wait for the connection's task before senders wait themselves.
@@ -52,6 +57,8 @@ pub(super) enum Failure {
 pub(super) struct Connection {
     requests: MultiplexedConnection,
     driver: JoinHandle<()>,
+    /// Who tells when it leads to the wrong server, if anybody does.
+    watch: Option<Watch>,
     born: Instant,
     /// Since when a request has been waiting with no answer to any: milliseconds after `born`, and
     /// one more, so that 0 can say "there is none".
@@ -59,8 +66,17 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Dials, authenticates, selects the database and waits for the server to say that it serves.
+    /// Dials, through the sentinels if there are any; authenticates, selects the database and waits for the
+    /// server to say that it serves.
     pub(super) async fn dial(options: &Options) -> Result<Self, TierError> {
+        match &options.endpoint {
+            Endpoint::Sentinels(sentinels) => sentinels.dial(options).await,
+            _ => Self::direct(options).await,
+        }
+    }
+
+    /// Dials the server that is named itself.
+    pub(super) async fn direct(options: &Options) -> Result<Self, TierError> {
         let stream = endpoint::open(options).await?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
@@ -74,6 +90,7 @@ impl Connection {
         let connection = Self {
             requests,
             driver: tokio::spawn(driver),
+            watch: None,
             born: Instant::now(),
             waiting_since: AtomicU64::new(0),
         };
@@ -139,9 +156,17 @@ impl Connection {
         }
     }
 
-    /// Whether the connection's task has ended: the peer closed it, or its runtime is gone.
+    /// The same, until the watch is over.
+    pub(super) fn watched(self, watch: Watch) -> Self {
+        let mut connection = self;
+        connection.watch = Some(watch);
+        connection
+    }
+
+    /// Whether the connection's task has ended, for the peer closed it or its runtime is gone; or it leads
+    /// to the wrong server by now.
     pub(super) fn is_closed(&self) -> bool {
-        self.driver.is_finished()
+        self.driver.is_finished() || self.watch.as_ref().is_some_and(Watch::is_over)
     }
 
     /// Whether requests have been going unanswered for longer than a living server may take.

@@ -1,6 +1,6 @@
-//! Where the server listens, and the stream to it: TCP, TLS over that, or a unix socket.
+//! Where the servers are, and the stream to one: TCP, TLS over that, or a unix socket.
 
-use std::{fmt, io, net::SocketAddr, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use ::redis::io::tcp::socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::options::Options;
+use super::{handed_in::HandedIn, options::Options, sentinel::Sentinels};
 use crate::TierError;
 
 /// When the kernel begins to probe an idle peer, and how often.
@@ -18,22 +18,44 @@ const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(15), Duration::from
 #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(5);
 
-/// Where a server listens.
-#[derive(Clone, PartialEq, Eq)]
+/// A port of a host.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Address {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+/// Where the servers are.
+#[derive(Clone)]
 pub(super) enum Endpoint {
-    /// On a port of a host.
-    Tcp(String, u16),
-    /// On a socket of this machine, by its path.
+    /// One, on a port of a host.
+    Tcp(Address),
+    /// One, on a socket of this machine, by its path.
     #[cfg(unix)]
     Unix(std::path::PathBuf),
+    /// One, which these sentinels name.
+    Sentinels(Arc<Sentinels>),
+    /// Many: some nodes of a cluster.
+    Cluster(Arc<[Address]>),
+    /// Wherever the application's own connection leads.
+    HandedIn(HandedIn),
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Self::Tcp(address) => address.fmt(f),
             #[cfg(unix)]
             Self::Unix(path) => path.fmt(f),
+            Self::Sentinels(sentinels) => sentinels.fmt(f),
+            Self::Cluster(nodes) => nodes.fmt(f),
+            Self::HandedIn(connection) => connection.fmt(f),
         }
     }
 }
@@ -46,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 /// Opens a stream to the server.
 pub(super) async fn open(options: &Options) -> Result<Box<dyn Stream>, TierError> {
     match &options.endpoint {
-        Endpoint::Tcp(host, port) => {
+        Endpoint::Tcp(Address { host, port }) => {
             let stream = connect(host, *port, options.connect_timeout).await;
             let stream = stream.map_err(|error| unreachable(&error))?;
             tune(&stream);
@@ -60,6 +82,9 @@ pub(super) async fn open(options: &Options) -> Result<Box<dyn Stream>, TierError
         Endpoint::Unix(path) => {
             let stream = tokio::net::UnixStream::connect(path).await;
             Ok(Box::new(stream.map_err(|error| unreachable(&error))?))
+        }
+        Endpoint::Sentinels(_) | Endpoint::Cluster(_) | Endpoint::HandedIn(_) => {
+            Err(TierError::Unreachable("no server by itself".into()))
         }
     }
 }

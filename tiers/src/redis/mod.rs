@@ -1,9 +1,12 @@
-//! [`Redis`]: L2 on a Redis server, over connections of its own.
+//! [`Redis`]: L2 on Redis: one server, a cluster, a primary behind sentinels, or whatever a connection of
+//! the application's leads to.
 //!
-//! The story of an operation: [`Runtimes`] finds the pool of the caller's tokio runtime, [`pool`] a
-//! connection, dialled if need be, [`connection`] sends the request and waits for its answer, all
-//! within one [`budget`]; [`reply`] turns the answer into the contract's words. [`script`] holds
-//! what must be atomic, [`clear`] the walk over a prefix.
+//! The story of an operation: [`tier`] (or [`batch`], for several keys) says it in the protocol's words;
+//! [`Runtimes`] finds the [`servers`] of the caller's tokio runtime; [`pool`] finds a connection to the one that is
+//! meant, dialled if need be, through [`sentinel`]s perhaps; [`exchange`] and [`connection`] send the request
+//! and wait for its answer, all within one [`budget`]; [`reply`] turns the answer into the contract's words.
+//! [`script`] holds what must be atomic, [`clear`] the walk over a prefix, [`cluster`] what many nodes ask
+//! for, [`handed_in`] what can be done over a connection that is not ours.
 //!
 //! Rejected: redis-rs's `ConnectionManager`. During an outage it hangs for seconds beyond its
 //! response timeout, it panics outside a runtime, and it reconnects without telling.
@@ -19,41 +22,38 @@
 //! `Refused` for a value that is stored: not repeated. Both cost one unstored load, and rarely: a
 //! connection known to be closed is replaced before anything is sent on it.
 
+mod batch;
 mod budget;
 mod clear;
+mod cluster;
 mod connection;
 mod endpoint;
+mod exchange;
+mod handed_in;
 mod options;
 mod pool;
 mod reply;
 mod script;
+mod sentinel;
+mod servers;
+mod tier;
 #[cfg(feature = "redis-tls")]
 mod tls;
+mod url;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use ::redis::{Cmd, Value, cmd};
-use async_trait::async_trait;
-use bytes::Bytes;
-use tokio::time::Instant;
+use ::redis::aio::ConnectionLike;
 
 use self::{
-    budget::Budget,
-    clear::Walk,
-    connection::{Connection, Failure, Request},
+    endpoint::Endpoint,
+    handed_in::HandedIn,
     options::{Options, Secret},
-    pool::Pool,
-    script::{DISPLACE, FILL, LEASE, RELEASE, Script, lease_key, millis},
+    servers::Servers,
 };
-use crate::{
-    Claim, ConfigError, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError,
-    runtimes::Runtimes,
-};
+use crate::{ConfigError, TierError, runtimes::Runtimes};
 
-/// Younger connections to a read-only server are kept: redialling at every write helps nobody.
-const READ_ONLY_GRACE: Duration = Duration::from_secs(1);
-
-/// A remote tier on a Redis server, 6.2 or newer.
+/// A remote tier on Redis, 6.2 or newer: one server, a cluster, or a primary behind sentinels.
 ///
 /// Making one touches neither a runtime nor the network: the first operation dials. Each tokio
 /// runtime that uses the tier gets connections of its own. An operation takes at most
@@ -67,6 +67,13 @@ const READ_ONLY_GRACE: Duration = Duration::from_secs(1);
 /// the value is replaced between the two, it belongs to the replaced value: such a value was stored
 /// that moment, so a reader who knows its full life takes the lesser of the two.
 ///
+/// # What a failover loses
+///
+/// Redis copies to replicas after it has answered. A replica that is promoted may lack the last writes: a fill
+/// that is lost is a miss, a lease that is lost refuses its fill, but a `delete` that is lost brings the old
+/// value back for the rest of its life, or until the next write. So does a primary that was cut off and is
+/// still written to (`min-replicas-to-write` bounds that). Where that must not be, keep lives short.
+///
 /// ```
 /// use std::time::Duration;
 /// use tiered_tiers::Redis;
@@ -77,23 +84,21 @@ const READ_ONLY_GRACE: Duration = Duration::from_secs(1);
 /// # Ok::<(), tiered_tiers::ConfigError>(())
 /// ```
 pub struct Redis {
-    options: Options,
-    runtimes: Runtimes<Pool>,
-}
-
-/// Whether a request is sent again when its connection broke under it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Repeat {
-    /// Once: a late first copy does no harm.
-    Once,
-    /// Never.
-    Never,
+    options: Arc<Options>,
+    runtimes: Runtimes<Servers>,
 }
 
 impl Redis {
-    /// A tier on the server at `url`: `redis://[user:password@]host[:port][/database]`, the same with
-    /// `rediss://` for TLS (feature `redis-tls`), or `redis+unix:///path[?db=number]` for a unix socket. Valkey
-    /// speaks the same, and its schemes are known.
+    /// A tier on the servers at `url`:
+    ///
+    /// - `redis://[user:password@]host[:port][/database]`, one server;
+    /// - `redis+unix:///path[?db=number]`, one server on a unix socket;
+    /// - `redis+cluster://[user:password@]host:port,host:port`, a cluster, as by [`cluster`](Self::cluster);
+    /// - `redis+sentinel://[user:password@]host:port,host:port/name[/database]`, the primary that these sentinels
+    ///   call by that name, as by [`sentinel`](Self::sentinel); user and password are the server's.
+    ///
+    /// With `rediss` for `redis` over TLS (feature `redis-tls`). Valkey speaks the same, and its schemes for one
+    /// server are known.
     ///
     /// Over TLS the server's certificate is checked against the authorities that the system believes, or
     /// those given to `certificate_authority`.
@@ -101,7 +106,97 @@ impl Redis {
     /// # Errors
     /// A [`ConfigError`] for a URL that cannot be used. It quotes nothing of the URL.
     pub fn new(url: &str) -> Result<Self, ConfigError> {
-        Ok(Self { options: Options::from_url(url)?, runtimes: Runtimes::default() })
+        url::options(url).map(Self::with_options)
+    }
+
+    /// A tier on a Redis Cluster, by the URLs of some of its nodes, as `redis://host:port` or `rediss://host:port`;
+    /// they need not be all, for one that answers tells of the others. The same user and password go to every
+    /// node. Each node gets [`connections`](Self::connections) of its own when it is first needed.
+    ///
+    /// A slot that moves to another node is followed, and its keys stay in use while it moves. A primary that is
+    /// gone costs its own slots' operations until a replica is promoted. `clear` walks over all primaries, and
+    /// again if slots moved meanwhile; it fails if that does not end, or if some slot has no primary. `ping`
+    /// says that some node answers and calls the cluster whole, not that every node does.
+    ///
+    /// ```
+    /// use tiered_tiers::Redis;
+    ///
+    /// let l2 = Redis::cluster(["redis://10.0.0.1:7000", "redis://10.0.0.2:7000"])?.password("secret");
+    /// # Ok::<(), tiered_tiers::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); and for URLs that differ in more than their hosts, or none at all.
+    pub fn cluster<U: AsRef<str>>(seeds: impl IntoIterator<Item = U>) -> Result<Self, ConfigError> {
+        url::cluster(seeds).map(Self::with_options)
+    }
+
+    /// A tier on the primary that sentinels call `name`, by the URLs of the sentinels (`rediss://` is spoken with
+    /// sentinels and servers alike). A user and a password in these URLs are the sentinels';
+    /// [`username`](Self::username) and [`password`](Self::password) are the server's.
+    ///
+    /// All sentinels are asked at each dial. The server they name must say itself that it is a primary.
+    ///
+    /// ```
+    /// use tiered_tiers::Redis;
+    ///
+    /// let sentinels = ["redis://10.0.0.1:26379", "redis://10.0.0.2:26379", "redis://10.0.0.3:26379"];
+    /// let l2 = Redis::sentinel(sentinels, "mymaster")?;
+    /// # Ok::<(), tiered_tiers::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`cluster`](Self::cluster); and for a name that sentinels allow none of.
+    pub fn sentinel<U: AsRef<str>>(
+        sentinels: impl IntoIterator<Item = U>,
+        name: &str,
+    ) -> Result<Self, ConfigError> {
+        url::sentinels(sentinels, name).map(Self::with_options)
+    }
+
+    /// A tier over a connection of the application's own: redis-rs's `MultiplexedConnection`,
+    /// `ConnectionManager`, `ClusterConnection`, or a wrapper around one. Of the options only
+    /// [`response_timeout`](Self::response_timeout) means anything here.
+    ///
+    /// The connection reconnects as it likes; nothing is sent twice by the tier. A client that repeats requests by
+    /// itself (`ClusterConnection` does after failures, sixteen times unless told otherwise) may execute a lease
+    /// twice, and the fence is then only as good as its repeats are few: [`cluster`](Self::cluster) knows what may
+    /// be repeated. `clear` is refused as unsupported over a client of a cluster, which the first
+    /// `ping` finds out. A connection belongs to the runtime that made it, and so does this tier then.
+    #[must_use]
+    pub fn from_connection(
+        connection: impl ConnectionLike + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let endpoint = Endpoint::HandedIn(HandedIn::new(connection));
+        Self::with_options(Options::at(endpoint))
+    }
+
+    fn with_options(options: Options) -> Self {
+        Self { options: Arc::new(options), runtimes: Runtimes::default() }
+    }
+
+    /// The user to log in at sentinels as; it needs a password too. Default: the sentinels' URLs', or the default
+    /// user. Without sentinels it means nothing.
+    #[must_use]
+    pub fn sentinel_username(self, username: impl Into<String>) -> Self {
+        let username = Secret::new(username.into());
+        self.with_sentinels(|sentinels| sentinels.username = Some(username))
+    }
+
+    /// The password of the sentinels, which need not be the servers'. Default: the sentinels' URLs', or none.
+    /// Without sentinels it means nothing.
+    #[must_use]
+    pub fn sentinel_password(self, password: impl Into<String>) -> Self {
+        let password = Secret::new(password.into());
+        self.with_sentinels(|sentinels| sentinels.password = Some(password))
+    }
+
+    fn with_sentinels(self, change: impl FnOnce(&mut sentinel::Sentinels)) -> Self {
+        self.with(|options| {
+            if let Endpoint::Sentinels(sentinels) = &mut options.endpoint {
+                change(Arc::make_mut(sentinels));
+            }
+        })
     }
 
     /// The user to log in as; it needs a password too. Default: the URL's, or the default user.
@@ -162,260 +257,19 @@ impl Redis {
 
     /// The same tier with other options; connections made with the old ones are left.
     fn with(mut self, change: impl FnOnce(&mut Options)) -> Self {
-        change(&mut self.options);
+        change(Arc::make_mut(&mut self.options));
         self.runtimes = Runtimes::default();
         self
     }
 
-    fn budget(&self) -> Budget {
-        Budget::new(&self.options)
+    /// The servers, as the caller's runtime reaches them.
+    fn servers(&self) -> Result<Arc<Servers>, TierError> {
+        self.runtimes.pool(|| Servers::new(&self.options))
     }
-
-    /// Passes an outcome on. An answer of an unexpected form was one to another request.
-    fn judged<R>(&self, outcome: Result<R, TierError>) -> Result<R, TierError> {
-        if matches!(outcome, Err(TierError::Protocol(_))) {
-            self.distrust();
-        }
-        outcome
-    }
-
-    /// The connections of the caller's runtime.
-    fn pool(&self) -> Result<Arc<Pool>, TierError> {
-        self.runtimes.pool(|| Pool::new(&self.options))
-    }
-
-    async fn connection(
-        &self,
-        pool: &Pool,
-        budget: &mut Budget,
-    ) -> Result<Arc<Connection>, TierError> {
-        pool.connection(&self.options, budget).await
-    }
-
-    /// Sends a request on some connection, and once more if that is allowed and it broke.
-    async fn ask(
-        &self,
-        request: &Request,
-        repeat: Repeat,
-        budget: &mut Budget,
-    ) -> Result<Value, TierError> {
-        let pool = self.pool()?;
-        let connection = self.connection(&pool, budget).await?;
-        match self.ask_on(&connection, &pool, request, budget).await {
-            Err(Failure::Broken(_)) if repeat == Repeat::Once => {
-                let connection = self.connection(&pool, budget).await?;
-                settled(self.ask_on(&connection, &pool, request, budget).await)
-            }
-            answer => settled(answer),
-        }
-    }
-
-    /// Sends a request on this connection, and notes what that says of it.
-    async fn ask_on(
-        &self,
-        connection: &Arc<Connection>,
-        pool: &Pool,
-        request: &Request,
-        budget: &mut Budget,
-    ) -> Result<Value, Failure> {
-        let start = Instant::now();
-        let answer = connection.ask(request, budget.for_answer()).await;
-        budget.answered(start);
-        match &answer {
-            Ok(value) => {
-                // A primary that was demoted: the name may lead to the new one by now.
-                if is_read_only(value) && connection.age() > READ_ONLY_GRACE {
-                    pool.discard(connection);
-                }
-            }
-            Err(Failure::Broken(_)) => pool.discard(connection),
-            Err(Failure::Late) => {}
-        }
-        answer
-    }
-
-    /// Runs a script, by its digest if the server knows it.
-    async fn run(
-        &self,
-        script: &Script,
-        key: &[u8],
-        arguments: &[&[u8]],
-        repeat: Repeat,
-        budget: &mut Budget,
-    ) -> Result<Value, TierError> {
-        let by_digest = Request::Single(script.by_digest(key, arguments));
-        match self.ask(&by_digest, repeat, budget).await.and_then(reply::accepted) {
-            Err(TierError::Refused(code)) if code == "NOSCRIPT" => {
-                let by_source = Request::Single(script.by_source(key, arguments));
-                self.ask(&by_source, repeat, budget).await.and_then(reply::accepted)
-            }
-            answer => answer,
-        }
-    }
-
-    /// The fill, on what is left of the budget.
-    async fn fill_within(
-        &self,
-        key: &[u8],
-        token: LeaseToken,
-        bytes: &[u8],
-        life: Duration,
-        budget: &mut Budget,
-    ) -> Result<Fill, TierError> {
-        let life = millis(life);
-        let arguments: [&[u8]; 3] = [token.as_bytes(), bytes, life.as_bytes()];
-        let answer = self.run(&FILL, key, &arguments, Repeat::Never, budget).await?;
-        Ok(match self.judged(reply::integer(answer))? {
-            0 => Fill::Refused,
-            _ => Fill::Stored,
-        })
-    }
-
-    /// Drops the value and takes the lease by force, under a token that nobody had before.
-    ///
-    /// Each attempt has a token of its own: a late copy of a failed one must not put the token of
-    /// the one that is filled with back in place.
-    async fn displace(&self, key: &[u8], budget: &mut Budget) -> Result<LeaseToken, TierError> {
-        // As long as the fill may be on its way; a `set` that fails halfway holds others up so long.
-        let life = millis(self.options.response_timeout.saturating_mul(2));
-        let mut attempts = 0;
-        loop {
-            let token = LeaseToken::random();
-            let arguments: [&[u8]; 2] = [token.as_bytes(), life.as_bytes()];
-            attempts += 1;
-            match self.run(&DISPLACE, key, &arguments, Repeat::Never, budget).await {
-                Err(TierError::Unreachable(_)) if attempts == 1 => {}
-                answer => return answer.map(|_| token),
-            }
-        }
-    }
-
-    /// Drops what a walk comes by. Each round trip has a budget of its own.
-    async fn drop_all(
-        &self,
-        pool: &Pool,
-        mut walk: Walk,
-        progress: Progress<'_>,
-    ) -> Result<(), TierError> {
-        while let Some(scan) = walk.scan() {
-            let connection = Arc::clone(&walk.connection);
-            let step = |command: Cmd| {
-                let connection = Arc::clone(&connection);
-                async move {
-                    let request = Request::Single(command);
-                    settled(self.ask_on(&connection, pool, &request, &mut self.budget()).await)
-                        .and_then(reply::accepted)
-                }
-            };
-            if let Some(unlink) = walk.unlink(step(scan).await?)? {
-                let dropped = self.judged(reply::integer(step(unlink).await?))?;
-                progress(u64::try_from(dropped).unwrap_or_default());
-            }
-        }
-        Ok(())
-    }
-}
-
-fn settled(answer: Result<Value, Failure>) -> Result<Value, TierError> {
-    answer.map_err(|failure| match failure {
-        Failure::Late => TierError::Timeout,
-        Failure::Broken(error) => error,
-    })
-}
-
-fn is_read_only(value: &Value) -> bool {
-    matches!(value, Value::ServerError(error) if error.code() == "READONLY")
 }
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.options.fmt(f)
-    }
-}
-
-#[async_trait]
-impl RemoteTier for Redis {
-    fn name(&self) -> &'static str {
-        "redis"
-    }
-
-    async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError> {
-        let mut both = ::redis::Pipeline::with_capacity(2);
-        both.cmd("PTTL").arg(key).cmd("GET").arg(key);
-        let request = Request::Several(both);
-        let answer = self.ask(&request, Repeat::Once, &mut self.budget()).await?;
-        self.judged(reply::array(answer).and_then(|[pttl, value]| reply::found(pttl, value)))
-    }
-
-    async fn lease(
-        &self,
-        key: &[u8],
-        token: LeaseToken,
-        life: Duration,
-        claim: Claim,
-    ) -> Result<Lease, TierError> {
-        let life = millis(life);
-        let force: &[u8] = match claim {
-            Claim::ByForce => b"1",
-            Claim::IfFree => b"0",
-        };
-        let arguments: [&[u8]; 3] = [token.as_bytes(), life.as_bytes(), force];
-        let answer = self.run(&LEASE, key, &arguments, Repeat::Never, &mut self.budget()).await?;
-        self.judged(reply::lease(answer))
-    }
-
-    async fn fill(
-        &self,
-        key: &[u8],
-        token: LeaseToken,
-        bytes: Bytes,
-        life: Duration,
-    ) -> Result<Fill, TierError> {
-        self.fill_within(key, token, &bytes, life, &mut self.budget()).await
-    }
-
-    async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
-        let arguments: [&[u8]; 1] = [token.as_bytes()];
-        self.run(&RELEASE, key, &arguments, Repeat::Once, &mut self.budget()).await.map(drop)
-    }
-
-    /// Two round trips: the value goes and the lease is taken by force, then the fill. A refused
-    /// fill means that a concurrent writer won, and is no error.
-    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
-        let mut budget = self.budget();
-        let token = self.displace(key, &mut budget).await?;
-        self.fill_within(key, token, &bytes, life, &mut budget).await
-    }
-
-    async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
-        let mut unlink = cmd("UNLINK");
-        unlink.arg(key).arg(lease_key(key));
-        let request = Request::Single(unlink);
-        let answer = self.ask(&request, Repeat::Once, &mut self.budget()).await?;
-        self.judged(reply::integer(answer)).map(drop)
-    }
-
-    async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError> {
-        let pool = self.pool()?;
-        let connection = self.connection(&pool, &mut self.budget()).await?;
-        let leases = Walk::leases(Arc::clone(&connection), prefix);
-        self.drop_all(&pool, leases, &|_| {}).await?;
-        self.drop_all(&pool, Walk::values(connection, prefix), progress).await
-    }
-
-    async fn ping(&self) -> Result<(), TierError> {
-        let request = Request::Single(cmd("PING"));
-        let answer = self.ask(&request, Repeat::Once, &mut self.budget()).await?;
-        reply::accepted(answer).map(drop)
-    }
-
-    fn distrust(&self) {
-        if let Ok(pool) = self.pool() {
-            pool.distrust();
-        }
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        self.options.check()
     }
 }

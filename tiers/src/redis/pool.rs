@@ -4,7 +4,8 @@
 //! one who holds the turn drives it; dropped, it leaves the dial where it is, and the next one goes
 //! on with it. So a server that takes longer to reach than any caller waits is reached all the same, as
 //! long as callers keep coming.
-//! Rejected: dialling in a task of our own; this crate spawns nothing but connections.
+//! Rejected: dialling in a task of our own; this crate spawns nothing but connections, and
+//! what watches over one.
 
 use std::{
     fmt,
@@ -34,9 +35,10 @@ const REMEMBERED: Duration = Duration::from_millis(50);
 /// So long a connection is trusted whatever it answers.
 const TRUSTED: Duration = Duration::from_millis(500);
 
-/// The connections of one runtime.
+/// The connections of one runtime to one server.
 #[derive(Debug)]
 pub(super) struct Pool {
+    options: Arc<Options>,
     slots: Box<[Slot]>,
     next: AtomicUsize,
     failure: Mutex<Option<(Instant, TierError)>>,
@@ -60,9 +62,10 @@ impl fmt::Debug for Slot {
 
 impl Pool {
     /// A pool without connections yet.
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(options: Arc<Options>) -> Self {
         let slots = options.connections.clamp(1, MAX_CONNECTIONS);
         Self {
+            options,
             slots: (0..slots).map(|_| Slot::default()).collect(),
             next: AtomicUsize::new(0),
             failure: Mutex::new(None),
@@ -72,7 +75,6 @@ impl Pool {
     /// A connection that is not known to be broken, dialled if need be.
     pub(super) async fn connection(
         &self,
-        options: &Options,
         budget: &mut Budget,
     ) -> Result<Arc<Connection>, TierError> {
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len().max(1);
@@ -83,7 +85,7 @@ impl Pool {
             return Ok(connection);
         }
         let start = Instant::now();
-        let dialled = self.dialled(slot, options, budget.for_dial()).await;
+        let dialled = self.dialled(slot, budget.for_dial()).await;
         budget.dialled(start);
         dialled
     }
@@ -109,12 +111,7 @@ impl Pool {
 
     /// Waits for the slot's turn and drives its dial, unless another has dialled, or failed to,
     /// meanwhile.
-    async fn dialled(
-        &self,
-        slot: &Slot,
-        options: &Options,
-        patience: Duration,
-    ) -> Result<Arc<Connection>, TierError> {
+    async fn dialled(&self, slot: &Slot, patience: Duration) -> Result<Arc<Connection>, TierError> {
         if let Some(error) = self.recent_failure() {
             return self.any().ok_or(error);
         }
@@ -127,11 +124,12 @@ impl Pool {
                 return Err(error);
             }
             let resumed = turn.is_some();
-            let mut ended = turn.get_or_insert_with(|| dial(options.clone())).as_mut().await;
+            let mut ended =
+                turn.get_or_insert_with(|| dial(Arc::clone(&self.options))).as_mut().await;
             if resumed && matches!(ended, Err(TierError::Timeout)) {
                 // Its time ran out while nobody drove it, which says nothing of the server.
                 *turn = None;
-                ended = turn.get_or_insert_with(|| dial(options.clone())).as_mut().await;
+                ended = turn.get_or_insert_with(|| dial(Arc::clone(&self.options))).as_mut().await;
             }
             *turn = None;
             match ended {
@@ -154,7 +152,7 @@ impl Pool {
     }
 
     /// Any usable connection of the pool: better than none, when a new one cannot be had.
-    fn any(&self) -> Option<Arc<Connection>> {
+    pub(super) fn any(&self) -> Option<Arc<Connection>> {
         self.slots.iter().find_map(|slot| slot.usable())
     }
 
@@ -171,7 +169,7 @@ impl Pool {
 
 /// Dials, within `connect_timeout`. A panic (name resolution wants a thread, and there may be none) is
 /// a failed dial: the future stays in its slot, and must not be polled after it.
-fn dial(options: Options) -> Dial {
+fn dial(options: Arc<Options>) -> Dial {
     Box::pin(async move {
         let dialling = AssertUnwindSafe(Connection::dial(&options)).catch_unwind();
         match timeout(options.connect_timeout, dialling).await {

@@ -89,6 +89,19 @@ pub(super) fn broken(error: &RedisError) -> TierError {
     }
 }
 
+/// A failure of a connection that is not ours: the server's refusals may come as such too.
+pub(super) fn failed(error: &RedisError) -> TierError {
+    match error.kind() {
+        ErrorKind::Io if error.is_timeout() => TierError::Timeout,
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => unexpected("not RESP"),
+        ErrorKind::Server(_) | ErrorKind::Extension => {
+            TierError::Refused(code(error.code().unwrap_or("ERR")).into())
+        }
+        ErrorKind::Client => TierError::Refused("by the client library".into()),
+        _ => TierError::Unreachable("the connection broke".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! The scripts: each operation on a lease is one atomic step on the server.
 //!
-//! `KEYS[1]` is the value's key, `KEYS[2]` the lease's, which shares its slot; tokens and values go
-//! as raw arguments. Rejected: `SET .. IFEQ`, which redis-rs sends through lossy UTF-8 and older
+//! `KEYS[1]` is the value's key, `KEYS[2]` the lease's, which shares its slot; a script that needs the
+//! lease alone names it alone. Tokens and values go as raw arguments. Rejected: `SET .. IFEQ`, which redis-rs sends through lossy UTF-8 and older
 //! servers do not know, and `WATCH`, which a shared connection cannot use.
 
 use std::{sync::LazyLock, time::Duration};
@@ -40,7 +40,7 @@ return 1",
 pub(super) static RELEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1",
     )
 });
@@ -63,34 +63,41 @@ pub(super) struct Script {
 }
 
 impl Script {
-    fn new(code: &'static str) -> Self {
+    pub(super) fn new(code: &'static str) -> Self {
         Self { code, digest: ::redis::Script::new(code).get_hash().to_owned() }
     }
 
     /// The call by digest, which a server that has just started does not know.
-    pub(super) fn by_digest(&self, key: &[u8], arguments: &[&[u8]]) -> Cmd {
-        call("EVALSHA", self.digest.as_bytes(), key, arguments)
+    pub(super) fn by_digest(&self, keys: &[&[u8]], arguments: &[&[u8]]) -> Cmd {
+        call("EVALSHA", self.digest.as_bytes(), keys, arguments)
     }
 
     /// The call by source, which teaches the server the digest.
-    pub(super) fn by_source(&self, key: &[u8], arguments: &[&[u8]]) -> Cmd {
-        call("EVAL", self.code.as_bytes(), key, arguments)
+    pub(super) fn by_source(&self, keys: &[&[u8]], arguments: &[&[u8]]) -> Cmd {
+        call("EVAL", self.code.as_bytes(), keys, arguments)
     }
 }
 
-fn call(verb: &str, script: &[u8], key: &[u8], arguments: &[&[u8]]) -> Cmd {
-    let bytes = arguments.iter().map(|argument| argument.len()).sum::<usize>();
+fn call(verb: &str, script: &[u8], keys: &[&[u8]], arguments: &[&[u8]]) -> Cmd {
+    let parts = keys.iter().chain(arguments);
+    let bytes = parts.clone().map(|part| part.len()).sum::<usize>();
     let mut command =
-        Cmd::with_capacity(5 + arguments.len(), bytes + script.len() + 2 * key.len() + 16);
-    command.arg(verb).arg(script).arg(2).arg(key).arg(lease_key(key));
-    for argument in arguments {
-        command.arg(*argument);
+        Cmd::with_capacity(3 + keys.len() + arguments.len(), bytes + script.len() + 16);
+    command.arg(verb).arg(script).arg(keys.len());
+    for part in parts {
+        command.arg(*part);
     }
     command
 }
 
 /// The key of a value's lease: in the same slot, and no user's key, for those hold no braces.
+///
+/// Nothing between braces is no tag to a cluster, so the empty key's lease has a tag that falls into the
+/// slot of nothing, and braces that no other lease has.
 pub(super) fn lease_key(key: &[u8]) -> Vec<u8> {
+    if key.is_empty() {
+        return b"{3560}{}:l".to_vec();
+    }
     [b"{".as_slice(), key, b"}:l"].concat()
 }
 

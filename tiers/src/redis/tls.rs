@@ -29,8 +29,8 @@ pub(super) struct Tls {
     authorities: Option<Vec<u8>>,
     /// A certificate and its key, in PEM, for servers that ask who comes.
     identity: Option<(Vec<u8>, Secret)>,
-    /// Made of these when it is first needed.
-    connector: OnceLock<Result<TlsConnector, ConfigError>>,
+    /// Made of these when it is first needed, once for all servers.
+    connector: Arc<OnceLock<Result<TlsConnector, ConfigError>>>,
 }
 
 impl fmt::Debug for Tls {

@@ -46,7 +46,14 @@ impl RedisServer {
             .ok_or_else(|| io::Error::other(format!("INFO holds no number {field}")))
     }
 
-    async fn connection(&self) -> io::Result<MultiplexedConnection> {
+    /// What the server answers to a command.
+    pub(super) async fn command<T: FromRedisValue>(&self, words: &[&str]) -> io::Result<T> {
+        let (first, rest) = words.split_first().ok_or_else(|| io::Error::other("no command"))?;
+        ask(&mut self.connection().await?, cmd(first).arg(rest)).await
+    }
+
+    /// A connection to the server, logged in.
+    pub(super) async fn connection(&self) -> io::Result<MultiplexedConnection> {
         let stream = TcpStream::connect(("127.0.0.1", self.port())).await?;
         let login = match self.password() {
             None => RedisConnectionInfo::default(),
@@ -61,7 +68,8 @@ impl RedisServer {
     }
 }
 
-async fn ask<T: FromRedisValue>(
+/// Asks over it.
+pub(super) async fn ask<T: FromRedisValue>(
     connection: &mut MultiplexedConnection,
     command: &Cmd,
 ) -> io::Result<T> {

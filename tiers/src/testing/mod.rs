@@ -11,6 +11,8 @@ mod memcached;
 mod process;
 mod proxy;
 mod redis;
+mod redis_cluster;
+mod redis_sentinel;
 
 pub use self::{
     conformance::{local_tier_conforms, remote_tier_conforms},
@@ -18,4 +20,6 @@ pub use self::{
     memcached::MemcachedServer,
     proxy::{LinkFault, Proxy},
     redis::{RedisServer, RedisServerBuilder},
+    redis_cluster::RedisCluster,
+    redis_sentinel::RedisSentinel,
 };

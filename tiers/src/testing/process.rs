@@ -137,6 +137,19 @@ impl Drop for Process {
     }
 }
 
+/// Waits until something is so.
+pub(super) async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !timeout(Duration::from_secs(1), is_so()).await.is_ok_and(|is_so| is_so) {
+        if Instant::now() > deadline {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, format!("{what} does not happen")));
+        }
+        // A real wait: for processes, which know no clock of ours.
+        sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
 /// A port that was free a moment ago.
 pub(super) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())

@@ -12,7 +12,8 @@ use tokio::{
 
 use super::process::{Process, Program, on_a_free_port};
 
-const PROGRAM: Program = Program { name: "redis-server", package: "redis-server" };
+/// What a Redis of any kind is run by.
+pub(super) const PROGRAM: Program = Program { name: "redis-server", package: "redis-server" };
 
 /// A Redis server that belongs to the test: on a free loopback port, with its files in a temporary
 /// directory. Dropping it ends exactly this process and removes the directory.
@@ -44,6 +45,7 @@ pub struct RedisServerBuilder {
 struct Settings {
     lines: Vec<(String, String)>,
     password: Option<String>,
+    primary: Option<u16>,
 }
 
 impl RedisServerBuilder {
@@ -59,6 +61,12 @@ impl RedisServerBuilder {
     pub fn password(mut self, password: &str) -> Self {
         self.settings.password = Some(password.into());
         self.config("requirepass", password)
+    }
+
+    /// Makes it the replica of another server on the loopback address.
+    pub(super) fn primary(mut self, port: u16) -> Self {
+        self.settings.primary = Some(port);
+        self
     }
 
     /// Starts the server and waits until it answers.
@@ -167,7 +175,13 @@ impl Settings {
             lines.push(("save".into(), String::new()));
         }
         lines.extend(self.lines.iter().cloned());
-        lines.iter().map(|(name, value)| format!("{name} {}\n", quoted(value))).collect()
+        let mut file: String =
+            lines.iter().map(|(name, value)| format!("{name} {}\n", quoted(value))).collect();
+        // Two values, which quoted would be one.
+        if let Some(port) = self.primary {
+            file += &format!("replicaof 127.0.0.1 {port}\n");
+        }
+        file
     }
 }
 
@@ -181,7 +195,7 @@ fn quoted(value: &str) -> String {
 }
 
 /// Whether something serves on the port: it answers a PING, if only by asking for a password.
-async fn serves(port: u16) -> bool {
+pub(super) async fn serves(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await else { return false };
     if stream.write_all(b"PING\r\n").await.is_err() {
         return false;

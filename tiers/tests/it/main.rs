@@ -13,6 +13,10 @@
 //! | `chain_storms.rs` | random ones, over two tiers, three, and zones |
 //! | `wire.rs` | a tier at the end of a bad line, whose commands arrive late |
 //! | `outage.rs` | Redis killed, restarted, frozen, half-open, full, behind a proxy that lies dead |
+//! | `cluster.rs` | Redis Cluster: slots that move, primaries that die, nodes that lie |
+//! | `sentinel.rs` | a primary behind sentinels, replaced under load |
+//! | `handed_in.rs` | connections that the application made |
+//! | `redis_batches.rs` | several Redis keys at once, on one server and on many |
 //! | `faulty.rs` | the tools for bad days, the faulty tier and the proxy: do they do what they say? |
 //! | `login.rs` | passwords of every kind, and that none is ever shown |
 //! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment; before either server |
@@ -20,6 +24,7 @@
 //! | `batches.rs` | several keys at once on memcached: shares, failures and drops in the middle of a pipeline |
 //! | `runtimes.rs` | successive runtimes, no runtime, a thousand first users |
 //! | `tls.rs` | Redis over TLS and over a unix socket, and as a user of an access list |
+//! | `load.rs` | a load whose every answer is known, for the tests of many servers |
 //! | `servers.rs` | real servers of either kind, so that one test serves both |
 
 // Tests start threads and runtimes of their own, wait for real servers, and end with a panic.
@@ -31,16 +36,21 @@ mod broken;
 mod broken_remote;
 mod chain;
 mod chain_storms;
+mod cluster;
 mod faulty;
 mod fenced_chain;
+mod handed_in;
 mod late;
+mod load;
 mod local;
 mod login;
 mod memcached;
 mod outage;
 mod quick;
+mod redis_batches;
 mod remote;
 mod runtimes;
+mod sentinel;
 mod servers;
 mod tls;
 mod wire;

@@ -1,6 +1,12 @@
-//! Real servers of either kind, so that one test serves both.
+//! Real servers of either kind, so that one test serves both; and a scripted one, for answers that no real
+//! server gives.
 
 use std::{io, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpStream},
+};
 
 use tiered_tiers::{
     Memcached, Redis, RemoteTier,
@@ -90,4 +96,63 @@ impl Server {
             Self::Memcached(server) => server.thaw(),
         }
     }
+}
+
+/// Something that speaks Redis's protocol and answers what it is told to.
+#[derive(Debug)]
+pub(crate) struct Scripted {
+    pub(crate) port: u16,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Scripted {
+    /// Answers each command, as its words in upper case, with these bytes; `PING` is answered by itself.
+    pub(crate) async fn start(
+        answer: impl Fn(&str, u16) -> String + Clone + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(converse(client, port, answer.clone()));
+            }
+        });
+        Self { port, task }
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn converse(mut client: TcpStream, port: u16, answer: impl Fn(&str, u16) -> String) {
+    let (read, mut write) = client.split();
+    let mut read = BufReader::new(read);
+    while let Some(words) = command(&mut read).await {
+        let said = words.join(" ").to_uppercase();
+        let answer = if said == "PING" { "+PONG\r\n".into() } else { answer(&said, port) };
+        if write.write_all(answer.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn number(read: &mut (impl AsyncBufRead + Unpin)) -> Option<usize> {
+    let mut line = String::new();
+    read.read_line(&mut line).await.ok()?;
+    line.trim().get(1..)?.parse().ok()
+}
+
+async fn command(read: &mut (impl AsyncBufRead + Unpin)) -> Option<Vec<String>> {
+    let count = number(read).await?;
+    let mut words = Vec::new();
+    for _ in 0..count {
+        let mut word = vec![0; number(read).await? + 2];
+        read.read_exact(&mut word).await.ok()?;
+        word.truncate(word.len() - 2);
+        words.push(String::from_utf8_lossy(&word).into_owned());
+    }
+    Some(words)
 }

@@ -1,0 +1,77 @@
+//! The servers as one runtime reaches them: one, a cluster's, or whatever the application's own
+//! connection leads to. Above this nobody asks which.
+
+use std::sync::Arc;
+
+use ::redis::Value;
+
+use super::{
+    budget::Budget, cluster::Cluster, connection::Request, endpoint::Endpoint, exchange::Repeat,
+    handed_in::HandedIn, options::Options, pool::Pool, reply, script::Script,
+};
+use crate::TierError;
+
+/// The servers of one runtime.
+#[derive(Debug)]
+pub(super) enum Servers {
+    /// One, named itself or by sentinels.
+    One(Pool),
+    /// The nodes of a cluster.
+    Cluster(Cluster),
+    /// Behind the application's own connection.
+    HandedIn(HandedIn),
+}
+
+impl Servers {
+    pub(super) fn new(options: &Arc<Options>) -> Self {
+        match &options.endpoint {
+            Endpoint::Cluster(seeds) => Self::Cluster(Cluster::new(options, seeds)),
+            Endpoint::HandedIn(connection) => Self::HandedIn(connection.clone()),
+            _ => Self::One(Pool::new(Arc::clone(options))),
+        }
+    }
+
+    /// Sends a request about `key` to the server that has it, and again as far as that is allowed.
+    pub(super) async fn ask(
+        &self,
+        key: &[u8],
+        request: &Request,
+        repeat: Repeat,
+        budget: &mut Budget,
+    ) -> Result<Value, TierError> {
+        match self {
+            Self::One(pool) => pool.ask(request, repeat, budget).await,
+            Self::Cluster(cluster) => cluster.ask(key, request, repeat, budget).await,
+            Self::HandedIn(connection) => connection.ask(request, budget).await,
+        }
+    }
+
+    /// Runs a script over `keys`, which are of one slot, by its digest if the server knows it.
+    pub(super) async fn run(
+        &self,
+        script: &Script,
+        keys: &[&[u8]],
+        arguments: &[&[u8]],
+        repeat: Repeat,
+        budget: &mut Budget,
+    ) -> Result<Value, TierError> {
+        let key = keys.first().copied().unwrap_or_default();
+        let by_digest = Request::Single(script.by_digest(keys, arguments));
+        match self.ask(key, &by_digest, repeat, budget).await.and_then(reply::accepted) {
+            Err(TierError::Refused(code)) if code == "NOSCRIPT" => {
+                let by_source = Request::Single(script.by_source(keys, arguments));
+                self.ask(key, &by_source, repeat, budget).await.and_then(reply::accepted)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Replaces the connections, but those too young to have mixed anything up.
+    pub(super) fn distrust(&self) {
+        match self {
+            Self::One(pool) => pool.distrust(),
+            Self::Cluster(cluster) => cluster.distrust(),
+            Self::HandedIn(_) => {}
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The contract's operations, in the words of the protocol.
+
+use std::time::Duration;
+
+use ::redis::{Pipeline, Value, cmd};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{
+    Redis, batch,
+    budget::Budget,
+    clear::{self, Line},
+    cluster::{Moving, is_moving},
+    connection::Request,
+    endpoint::Endpoint,
+    exchange::Repeat,
+    handed_in::LeadsTo,
+    reply,
+    script::{DISPLACE, FILL, LEASE, RELEASE, lease_key, millis},
+    servers::Servers,
+};
+use crate::{
+    Abilities, Claim, ConfigError, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError,
+};
+
+impl Redis {
+    fn budget(&self) -> Budget {
+        Budget::new(&self.options)
+    }
+
+    /// Passes an outcome on. An answer of an unexpected form was one to another request.
+    pub(super) fn judged<R>(&self, outcome: Result<R, TierError>) -> Result<R, TierError> {
+        if matches!(outcome, Err(TierError::Protocol(_))) {
+            self.distrust();
+        }
+        outcome
+    }
+
+    /// The fill, on what is left of the budget.
+    async fn fill_within(
+        &self,
+        servers: &Servers,
+        key: &[u8],
+        token: LeaseToken,
+        bytes: &[u8],
+        life: Duration,
+        budget: &mut Budget,
+    ) -> Result<Fill, TierError> {
+        let (lease, written) = (lease_key(key), millis(life));
+        let arguments: [&[u8]; 3] = [token.as_bytes(), bytes, written.as_bytes()];
+        let mut tries = 0;
+        loop {
+            let keys = [key, &lease];
+            let answer = servers.run(&FILL, &keys, &arguments, Repeat::Never, budget).await;
+            if is_moving(&answer)
+                && let Servers::Cluster(cluster) = servers
+            {
+                let moving = Moving::new(cluster, key);
+                if let Some(fill) = moving.fill(token, bytes, life, tries, budget).await? {
+                    return Ok(fill);
+                }
+                tries += 1;
+                continue;
+            }
+            return Ok(match self.judged(reply::integer(answer?))? {
+                0 => Fill::Refused,
+                _ => Fill::Stored,
+            });
+        }
+    }
+
+    /// Drops the value and takes the lease by force, under a token that nobody had before.
+    ///
+    /// Each attempt has a token of its own: a late copy of a failed one must not put the token of
+    /// the one that is filled with back in place.
+    async fn displace(
+        &self,
+        servers: &Servers,
+        key: &[u8],
+        budget: &mut Budget,
+    ) -> Result<LeaseToken, TierError> {
+        // As long as the fill may be on its way; a `set` that fails halfway holds others up so long.
+        let life = millis(self.options.response_timeout.saturating_mul(2));
+        let lease = lease_key(key);
+        let tries = if matches!(servers, Servers::HandedIn(_)) { 1 } else { 2 };
+        let mut attempts = 0;
+        loop {
+            let token = LeaseToken::random();
+            let arguments: [&[u8]; 2] = [token.as_bytes(), life.as_bytes()];
+            attempts += 1;
+            let keys = [key, &lease];
+            let answer = servers.run(&DISPLACE, &keys, &arguments, Repeat::Never, budget).await;
+            match answer {
+                Err(TierError::Unreachable(_)) if attempts < tries => {}
+                answer => {
+                    if is_moving(&answer)
+                        && let Servers::Cluster(cluster) = servers
+                    {
+                        Moving::new(cluster, key).displace(token, &life, budget).await?;
+                        return Ok(token);
+                    }
+                    return answer.map(|_| token);
+                }
+            }
+        }
+    }
+
+    async fn get_within(
+        &self,
+        servers: &Servers,
+        key: &[u8],
+        budget: &mut Budget,
+    ) -> Result<Option<Found>, TierError> {
+        let mut both = Pipeline::with_capacity(2);
+        both.cmd("PTTL").arg(key).cmd("GET").arg(key);
+        let answer = servers.ask(key, &Request::Several(both), Repeat::Once, budget).await?;
+        self.judged(reply::array(answer).and_then(|[pttl, value]| reply::found(pttl, value)))
+    }
+}
+
+#[async_trait]
+impl RemoteTier for Redis {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError> {
+        self.get_within(&*self.servers()?, key, &mut self.budget()).await
+    }
+
+    async fn lease(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+        claim: Claim,
+    ) -> Result<Lease, TierError> {
+        let (servers, mut budget) = (self.servers()?, self.budget());
+        let (lease, life) = (lease_key(key), millis(life));
+        let by_force = claim == Claim::ByForce;
+        let force: &[u8] = if by_force { b"1" } else { b"0" };
+        let arguments: [&[u8]; 3] = [token.as_bytes(), life.as_bytes(), force];
+        let keys = [key, &lease];
+        let answer = servers.run(&LEASE, &keys, &arguments, Repeat::Never, &mut budget).await;
+        if is_moving(&answer)
+            && let Servers::Cluster(cluster) = &*servers
+        {
+            let moving = Moving::new(cluster, key);
+            let granted = moving.take(token, &life, by_force, &mut budget).await?;
+            let found = self.get_within(&servers, key, &mut budget).await?;
+            return Ok(if granted { Lease::Granted(found) } else { Lease::Held(found) });
+        }
+        self.judged(reply::lease(answer?))
+    }
+
+    async fn fill(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        bytes: Bytes,
+        life: Duration,
+    ) -> Result<Fill, TierError> {
+        let servers = self.servers()?;
+        self.fill_within(&servers, key, token, &bytes, life, &mut self.budget()).await
+    }
+
+    async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
+        let (arguments, lease): ([&[u8]; 1], _) = ([token.as_bytes()], lease_key(key));
+        let servers = self.servers()?;
+        let budget = &mut self.budget();
+        servers.run(&RELEASE, &[&lease], &arguments, Repeat::Once, budget).await.map(drop)
+    }
+
+    /// Two round trips: the value goes and the lease is taken by force, then the fill. A refused
+    /// fill means that a concurrent writer won, and is no error.
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
+        let (servers, mut budget) = (self.servers()?, self.budget());
+        let token = self.displace(&servers, key, &mut budget).await?;
+        self.fill_within(&servers, key, token, &bytes, life, &mut budget).await
+    }
+
+    async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
+        let (servers, mut budget) = (self.servers()?, self.budget());
+        let mut unlink = cmd("UNLINK");
+        unlink.arg(key).arg(lease_key(key));
+        let request = Request::Single(unlink);
+        let answer = servers.ask(key, &request, Repeat::Once, &mut budget).await;
+        let dropped = answer.and_then(reply::integer);
+        if is_moving(&dropped)
+            && let Servers::Cluster(cluster) = &*servers
+        {
+            return Moving::new(cluster, key).delete(&mut budget).await;
+        }
+        self.judged(dropped).map(drop)
+    }
+
+    async fn get_many(&self, keys: &[&[u8]]) -> Vec<Result<Option<Found>, TierError>> {
+        batch::get(self, keys).await
+    }
+
+    async fn delete_many(&self, keys: &[&[u8]]) -> Vec<Result<(), TierError>> {
+        batch::delete(self, keys).await
+    }
+
+    async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError> {
+        let servers = self.servers()?;
+        let cleared = match &*servers {
+            Servers::One(pool) => {
+                let line = Line::ours(pool, &mut self.budget()).await?;
+                clear::one_server(&line, &self.options, prefix, progress).await
+            }
+            Servers::HandedIn(connection) => {
+                let line = Line::handed_in(connection, &mut self.budget()).await?;
+                clear::one_server(&line, &self.options, prefix, progress).await
+            }
+            Servers::Cluster(cluster) => cluster.clear(prefix, progress).await,
+        };
+        self.judged(cleared)
+    }
+
+    /// A round trip to a server. Of a cluster some node must answer, and call the cluster whole.
+    async fn ping(&self) -> Result<(), TierError> {
+        let (servers, mut budget) = (self.servers()?, self.budget());
+        match &*servers {
+            Servers::Cluster(cluster) => return self.judged(cluster.ping(&mut budget).await),
+            // Where it leads is found out while somebody looks at its health anyway.
+            Servers::HandedIn(connection) => drop(connection.explore(&mut budget).await),
+            Servers::One(_) => {}
+        }
+        let request = Request::Single(cmd("PING"));
+        let answer = servers.ask(b"", &request, Repeat::Once, &mut budget).await?;
+        match reply::accepted(answer)? {
+            // A client of a cluster hands in what several nodes say.
+            Value::Array(answers) => {
+                answers.into_iter().try_for_each(|answer| reply::accepted(answer).map(drop))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn distrust(&self) {
+        if let Ok(servers) = self.servers() {
+            servers.distrust();
+        }
+    }
+
+    fn abilities(&self) -> Abilities {
+        let is_clients_cluster = matches!(
+            &self.options.endpoint,
+            Endpoint::HandedIn(connection) if connection.leads_to() == LeadsTo::Cluster
+        );
+        Abilities { clears: !is_clients_cluster, ..Abilities::default() }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.options.check()
+    }
+}

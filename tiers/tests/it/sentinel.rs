@@ -1,0 +1,200 @@
+//! A primary behind sentinels, replaced under load; and sentinels that are wrong, dead or silent.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tiered_tiers::{
+    Redis, RemoteTier, TierError,
+    testing::{RedisSentinel, RedisServer, remote_tier_conforms},
+};
+
+use crate::{every_operation, heals, load::Load, servers::Scripted, timed, wait};
+
+const LIFE: Duration = Duration::from_secs(600);
+
+fn keys() -> Vec<String> {
+    (0..16).map(|number| format!("k{number}")).collect()
+}
+
+/// The URLs of sentinels at these ports.
+fn at(ports: &[u16]) -> Vec<String> {
+    ports.iter().map(|port| format!("redis://127.0.0.1:{port}")).collect()
+}
+
+/// What a sentinel says that calls the server at `port` the primary.
+fn naming(port: u16) -> String {
+    let port = port.to_string();
+    format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len())
+}
+
+#[tokio::test]
+async fn redis_conforms_behind_sentinels() {
+    let group = RedisSentinel::start().await.unwrap();
+    remote_tier_conforms(Arc::new(Redis::new(&group.url()).unwrap())).await;
+    let primary = group.primary().await.unwrap();
+    let immortal = group.server(primary).keys_without_expiry().await.unwrap();
+    assert_eq!(immortal, Vec::<Vec<u8>>::new());
+    let third = Redis::new(&format!("{}/3", group.url())).unwrap();
+    third.set(b"k", Bytes::from_static(b"3"), LIFE).await.unwrap();
+    assert_eq!(Redis::new(&group.url()).unwrap().get(b"k").await, Ok(None));
+}
+
+#[tokio::test]
+async fn sentinels_and_servers_have_passwords_of_their_own() {
+    let group = RedisSentinel::start_with(Some("hunter1"), Some("hunter2")).await.unwrap();
+    let tier = || Redis::new(&group.url()).unwrap();
+    tier().password("hunter1").sentinel_password("hunter2").ping().await.unwrap();
+    let ports = group.sentinel_ports();
+    let seeds = ports.iter().map(|port| format!("redis://:hunter2@127.0.0.1:{port}"));
+    let by_list = Redis::sentinel(seeds, "mymaster").unwrap().password("hunter1");
+    by_list.ping().await.unwrap();
+    for (tier, code) in [
+        (tier().password("hunter1"), "NOAUTH"),
+        (tier().password("hunter1").sentinel_password("hunter3"), "WRONGPASS"),
+        (tier().sentinel_password("hunter2"), "NOAUTH"),
+        (tier().password("hunter3").sentinel_password("hunter2"), "WRONGPASS"),
+        (tier().password("hunter1").sentinel_username("me").sentinel_password("no"), "WRONGPASS"),
+    ] {
+        let error = tier.ping().await.unwrap_err();
+        assert!(matches!(&error, TierError::Refused(why) if why.starts_with(code)), "{error}");
+        let shown = format!("{tier:?} {error:?} {error}");
+        assert!(!shown.contains("hunter") && shown.contains("mymaster"), "{shown}");
+    }
+    assert!(tier().sentinel_username("me").check().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_is_killed_under_load_and_replaced() {
+    let mut group = RedisSentinel::start().await.unwrap();
+    let tier = Arc::new(Redis::new(&group.url()).unwrap());
+    let load = Load::start(tier.clone(), keys(), true);
+    load.goes_on(300).await;
+    let primary = group.primary().await.unwrap();
+    group.kill(primary).unwrap();
+    group.promoted(primary).await.unwrap();
+    heals(&*tier).await;
+    assert!(!load.errors().is_empty(), "nobody was there for a second");
+    load.goes_on(500).await;
+    let late = load.errors();
+    assert!(late.values().flatten().count() <= 16, "it is not healed: {late:?}");
+    group.restart(primary).await.unwrap();
+    load.goes_on(300).await;
+    assert_eq!(every_operation(&*tier).await, []);
+    load.end().await;
+}
+
+/// The old one goes on serving for a while, but nobody asks it any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_primary_is_replaced_in_good_order() {
+    let group = RedisSentinel::start().await.unwrap();
+    let tier = Arc::new(Redis::new(&group.url()).unwrap());
+    let load = Load::start(tier.clone(), keys(), true);
+    load.goes_on(300).await;
+    let primary = group.primary().await.unwrap();
+    group.fail_over().await.unwrap();
+    let next = group.promoted(primary).await.unwrap();
+    let direct = Redis::new(&group.server(next).url()).unwrap();
+    let start = Instant::now();
+    // Both of its connections.
+    let mut arrived = 0;
+    while arrived < 4 {
+        assert!(start.elapsed() < Duration::from_secs(4), "it goes elsewhere");
+        tier.set(b"there", Bytes::from_static(b"v"), LIFE).await.unwrap();
+        arrived = if direct.get(b"there").await.unwrap().is_some() { arrived + 1 } else { 0 };
+        direct.delete(b"there").await.unwrap();
+        wait(10).await;
+    }
+    load.errors();
+    load.goes_on(500).await;
+    let late = load.end().await;
+    assert!(late.is_empty(), "it is not healed: {late:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_primary_is_replaced() {
+    let group = RedisSentinel::start().await.unwrap();
+    let tier = Arc::new(Redis::new(&group.url()).unwrap());
+    tier.ping().await.unwrap();
+    let primary = group.primary().await.unwrap();
+    let load = Load::start(tier.clone(), keys(), true);
+    load.goes_on(100).await;
+    group.server(primary).freeze().unwrap();
+    group.promoted(primary).await.unwrap();
+    heals(&*tier).await;
+    group.server(primary).thaw().unwrap();
+    load.goes_on(500).await;
+    load.end().await;
+    assert_eq!(every_operation(&*tier).await, []);
+}
+
+/// A sentinel that has missed the latest failover names a replica, which says that it is one.
+#[tokio::test]
+async fn a_stale_sentinel_is_not_believed() {
+    let group = RedisSentinel::start().await.unwrap();
+    let primary = group.primary().await.unwrap();
+    let replica = group.server((primary + 1) % 3).port();
+    let stale = Scripted::start(move |_, _| naming(replica)).await;
+    let alone = Redis::sentinel(at(&[stale.port]), "mymaster").unwrap();
+    let error = alone.set(b"k", Bytes::new(), LIFE).await.unwrap_err();
+    assert!(error.to_string().contains("no primary"), "{error}");
+    assert!(alone.get(b"k").await.is_err(), "a replica may not be read either");
+    let mut ports = vec![stale.port];
+    ports.extend(group.sentinel_ports());
+    for _ in 0..ports.len() {
+        ports.rotate_left(1);
+        let tier = Redis::sentinel(at(&ports), "mymaster").unwrap();
+        assert_eq!(every_operation(&tier).await, []);
+    }
+}
+
+#[tokio::test]
+async fn one_living_sentinel_is_enough() {
+    let mut group = RedisSentinel::start().await.unwrap();
+    group.kill_sentinel(0).unwrap();
+    group.kill_sentinel(1).unwrap();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut ports = vec![silent.local_addr().unwrap().port()];
+    ports.extend(group.sentinel_ports());
+    let tier = Redis::sentinel(at(&ports), "mymaster").unwrap();
+    let (outcome, took) = timed(tier.ping()).await;
+    assert_eq!(outcome, Ok(()));
+    assert!(took < Duration::from_millis(450), "a silent one was waited for: {took:?}");
+}
+
+/// Sentinels that answer nonsense: an error, in time, and no panic.
+#[tokio::test]
+async fn hostile_sentinels_end_in_an_error() {
+    let server = RedisServer::start().await.unwrap();
+    for (answer, why) in [
+        ("*-1\r\n", "watch no primary of this name"),
+        ("$-1\r\n", "watch no primary of this name"),
+        ("-ERR hunter2\r\n", "ERR"),
+        ("-IDONTKNOW hunter2\r\n", "IDONTKNOW"),
+        ("+OK\r\n", "not an array"),
+        ("*1\r\n$1\r\na\r\n", "array length"),
+        ("*2\r\n$1\r\na\r\n$7\r\nhunter2\r\n", "no port"),
+        ("*2\r\n$1\r\n\u{7f}\r\n$1\r\n1\r\n", "unreachable"),
+        ("*2\r\n$0\r\n\r\n$1\r\n1\r\n", "unreachable"),
+    ] {
+        let sentinel = Scripted::start(move |_, _| answer.to_owned()).await;
+        let tier = Redis::sentinel(at(&[sentinel.port]), "mymaster").unwrap();
+        let failed = every_operation(&tier).await;
+        assert_eq!(failed.len(), 8, "{answer}: {failed:?}");
+        let shown = failed.iter().map(|(_, error, _)| error.to_string()).collect::<String>();
+        assert!(shown.contains(why) && !shown.contains("hunter2"), "{answer}: {shown}");
+    }
+    // It leads to itself, which speaks of no role.
+    let itself = Scripted::start(|said, port| match said {
+        "ROLE" => "*0\r\n".into(),
+        _ => naming(port),
+    });
+    let itself = itself.await;
+    let tier = Redis::sentinel(at(&[itself.port]), "mymaster").unwrap();
+    assert!(tier.ping().await.is_err());
+    // A plain server is no sentinel.
+    let tier = Redis::sentinel([server.url()], "mymaster").unwrap();
+    assert_eq!(tier.ping().await, Err(TierError::Refused("ERR".into())));
+}
