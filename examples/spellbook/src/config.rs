@@ -90,7 +90,11 @@ impl Config {
         let get = |name: &str| Ok(lookup(name)?.filter(|value| !value.is_empty()));
         Ok(Self {
             database: database(get("DATABASE_URL")?.as_deref().unwrap_or(DEFAULT_DATABASE))?,
-            shared: shared(get("REDIS_URL")?.as_deref(), get("MEMCACHED_URL")?.as_deref())?,
+            shared: shared(
+                get("REDIS_URL")?.as_deref(),
+                get("REDIS_CA_FILE")?.as_deref(),
+                get("MEMCACHED_URL")?.as_deref(),
+            )?,
             port: get("PORT")?.as_deref().map_or(Ok(DEFAULT_PORT), port)?,
             log: get("RUST_LOG")?.unwrap_or_else(|| DEFAULT_LOG.to_owned()),
         })
@@ -131,13 +135,20 @@ fn database(url: &str) -> Result<Database, ConfigError> {
 
 fn shared(
     redis: Option<&str>,
+    authorities: Option<&str>,
     memcached: Option<&str>,
 ) -> Result<Option<Arc<dyn RemoteTier>>, ConfigError> {
     let refused = |name: &str, error| ConfigError(format!("{name} cannot be used: {error}"));
     Ok(match (redis, memcached) {
         (None, None) => None,
         (Some(url), None) => {
-            let redis = Redis::new(url).map_err(|error| refused("REDIS_URL", error))?;
+            let mut redis = Redis::new(url).map_err(|error| refused("REDIS_URL", error))?;
+            if let Some(path) = authorities {
+                let pem = std::fs::read(path).map_err(|error| {
+                    ConfigError(format!("REDIS_CA_FILE cannot be read: {}", error.kind()))
+                })?;
+                redis = redis.certificate_authority(pem);
+            }
             Some(Arc::new(redis))
         }
         (None, Some(servers)) => {
@@ -210,6 +221,11 @@ mod tests {
             ("REDIS_URL", "hunter2"),
             ("REDIS_URL", "http://:hunter2@host"),
             ("REDIS_URL", "redis://:hunter2@host/x"),
+            ("REDIS_URL", "redis+cluster://:hunter2@host:1,:2"),
+            ("REDIS_URL", "redis+cluster://:hunter2@/"),
+            ("REDIS_URL", "redis+sentinel://:hunter2@host:1"),
+            ("REDIS_URL", "redis+sentinel://:hunter2@host:1/name/hunter2"),
+            ("MEMCACHED_URL", "host:1,hunter2:hunter2"),
             ("DATABASE_URL", "hunter2"),
             ("DATABASE_URL", "mysql://root:hunter2@host/spells"),
             ("DATABASE_URL", "postgres://root:hunter2@host:port/spells"),
@@ -222,6 +238,26 @@ mod tests {
             let error = config(&[(name, value)]).expect_err(value).to_string();
             assert!(error.contains(name) && !error.contains("hunter2"), "{value}: {error}");
         }
+    }
+
+    #[test]
+    fn each_way_to_run_redis_has_a_url() {
+        for url in [
+            "redis://user:secret@host:6380/3",
+            "rediss://host",
+            "redis+unix:///run/redis.sock?db=2",
+            "redis+cluster://user:secret@one:7000,two:7001",
+            "rediss+cluster://one:7000",
+            "redis+sentinel://user:secret@one:26379,two:26379/mymaster/1",
+        ] {
+            let shared = config(&[("REDIS_URL", url)]).unwrap().shared.expect(url);
+            assert_eq!(shared.name(), "redis");
+            shared.check().unwrap();
+            assert!(!format!("{shared:?}").contains("secret"), "{shared:?}");
+        }
+        let missing = [("REDIS_URL", "rediss://host"), ("REDIS_CA_FILE", "no/such/file")];
+        let error = config(&missing).unwrap_err().to_string();
+        assert!(error.contains("REDIS_CA_FILE"), "{error}");
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | `lists` | is a list what the database has, however it was cached? |
 //! | `order` | do changes hold whatever order they are answered in, and whoever goes away? |
 //! | `redis` | does it serve, correctly and in time, whatever happens to Redis? |
+//! | `places` | does it find Redis in a cluster, behind sentinels, over TLS? |
 //! | `memcached` | does it do the same over memcached? |
 //! | `database` | and what when the database is stopped, or frozen, or both are? |
 //! | `process` | start, restart, two processes, settings, shutdown |
@@ -28,6 +29,7 @@ mod lifecycle;
 mod lists;
 mod memcached;
 mod order;
+mod places;
 mod process;
 mod redis;
 mod seen;
