@@ -1,9 +1,20 @@
-//! Nodes that answer nonsense, by malice or by mistake.
+//! Nodes that answer nonsense, by malice or by mistake, and those that put off or break off.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use tiered_tiers::{Redis, RemoteTier, TierError};
+use bytes::Bytes;
+use tiered_tiers::{
+    Claim, Fill, LeaseToken, Redis, RemoteTier, TierError,
+    testing::{Proxy, RedisServer},
+};
 
+use super::LIFE;
 use crate::{every_operation, servers::Scripted, timed};
 
 fn text(text: &str) -> String {
@@ -96,4 +107,55 @@ async fn a_chase_from_node_to_node_ends() {
         assert!(outcome.is_err());
         assert!(took < Duration::from_secs(2), "{took:?}");
     }
+}
+
+/// Each says that nothing was executed, so even a fill is sent again.
+#[tokio::test]
+async fn what_is_put_off_is_sent_again() {
+    for code in ["CLUSTERDOWN", "LOADING", "MASTERDOWN", "READONLY"] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let node = Scripted::start({
+            let asked = Arc::clone(&asked);
+            move |said, port| match said {
+                "CLUSTER SLOTS" => all_at(port),
+                _ if asked.fetch_add(1, Ordering::SeqCst) < 2 => format!("-{code} wait\r\n"),
+                _ => ":1\r\n".into(),
+            }
+        });
+        let node = node.await;
+        let tier = Redis::cluster([format!("redis://127.0.0.1:{}", node.port)]).unwrap();
+        let fill = tier.fill(b"k", LeaseToken::random(), Bytes::new(), LIFE).await;
+        assert_eq!(fill, Ok(Fill::Stored), "{code}");
+        assert_eq!(asked.load(Ordering::SeqCst), 3, "{code}");
+    }
+}
+
+/// The request's fate is unknown then: the rules of a single server hold for a node too.
+#[tokio::test]
+async fn cut_in_the_middle_of_a_request() {
+    let server = RedisServer::start().await.unwrap();
+    let proxy = Proxy::before(server.port()).await.unwrap();
+    let port = proxy.port();
+    let seed = Scripted::start(move |_, _| all_at(port)).await;
+    let tier = Redis::cluster([format!("redis://127.0.0.1:{}", seed.port)]).unwrap().connections(1);
+    let (token, value) = (LeaseToken::random(), Bytes::from_static(b"v"));
+    tier.set(b"k", value.clone(), LIFE).await.unwrap();
+    proxy.cut_next_request();
+    assert_eq!(tier.get(b"k").await.unwrap().unwrap().bytes, "v");
+    proxy.cut_next_request();
+    assert_eq!(tier.get_many(&[b"k", b"none"]).await.len(), 2);
+    proxy.cut_next_request();
+    tier.release(b"k", token).await.unwrap();
+    proxy.cut_next_request();
+    tier.delete(b"k").await.unwrap();
+    proxy.cut_next_request();
+    tier.set(b"k", value.clone(), LIFE).await.unwrap();
+    proxy.cut_next_request();
+    let lease = tier.lease(b"k", token, LIFE, Claim::IfFree).await;
+    assert!(matches!(lease, Err(TierError::Unreachable(_))), "{lease:?}");
+    tier.lease(b"k", token, LIFE, Claim::IfFree).await.unwrap();
+    proxy.cut_next_request();
+    let fill = tier.fill(b"k", token, value, LIFE).await;
+    assert!(matches!(fill, Err(TierError::Unreachable(_))), "{fill:?}");
+    assert!(tier.get(b"k").await.is_ok());
 }

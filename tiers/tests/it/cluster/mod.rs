@@ -174,6 +174,14 @@ async fn a_server_that_is_no_cluster_is_told_so() {
     assert_eq!(error, TierError::Refused("ERR to CLUSTER SLOTS: no cluster".into()));
 }
 
+#[tokio::test]
+async fn a_node_that_is_taken_for_a_server_is_told_so() {
+    let cluster = RedisCluster::start().await.unwrap();
+    let tier = Redis::new(&cluster.node(0).url()).unwrap();
+    let error = tier.get(key_of(1, "k").as_bytes()).await.unwrap_err();
+    assert!(error.to_string().contains("use Redis::cluster"), "{error}");
+}
+
 /// Seeds that are dead, silent, or no cluster cost a part of the first operation's time.
 #[tokio::test]
 async fn one_living_seed_is_enough() {
