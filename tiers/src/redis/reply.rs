@@ -14,7 +14,10 @@ use crate::{Found, Lease, TierError};
 /// The reply, unless it is the server's refusal.
 pub(super) fn accepted(value: Value) -> Result<Value, TierError> {
     match value {
-        Value::ServerError(error) => Err(TierError::Refused(code(error.code()).into())),
+        Value::ServerError(error) => Err(TierError::Refused(match code(error.code()) {
+            "MOVED" => "MOVED: this server is a node of a cluster, use Redis::cluster".into(),
+            code => code.into(),
+        })),
         value => Ok(value),
     }
 }

@@ -32,6 +32,8 @@ const PRIMARIES: usize = 3;
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: Vec<RedisServer>,
+    /// Where each speaks TLS, if they were given certificates.
+    tls_ports: Vec<u16>,
     ids: Vec<String>,
 }
 
@@ -44,7 +46,8 @@ impl RedisCluster {
         Self::start_with(&[]).await
     }
 
-    /// Starts one with these lines of `redis.conf` on every node, as in `("requirepass", "secret")`.
+    /// Starts one with these lines of `redis.conf` on every node, as in `("requirepass", "secret")`. With a
+    /// `tls-cert-file` among them the nodes speak TLS with each other, and with clients on ports of their own too.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -63,14 +66,21 @@ impl RedisCluster {
 
     async fn form(settings: &[(&str, &str)]) -> io::Result<Self> {
         let buses: Vec<u16> = (0..2 * PRIMARIES).map(|_| free_port()).collect::<io::Result<_>>()?;
-        let nodes = try_join_all(buses.iter().map(|bus| node(*bus, settings))).await?;
+        let is_tls = settings.iter().any(|(name, _)| *name == "tls-cert-file");
+        let tls_ports: Vec<u16> =
+            buses.iter().filter(|_| is_tls).map(|_| free_port()).collect::<io::Result<_>>()?;
+        let started = buses.iter().enumerate().map(|(index, bus)| {
+            let tls = tls_ports.get(index).copied();
+            node(*bus, tls, settings)
+        });
+        let nodes = try_join_all(started).await?;
         let mut ids = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
             ids.push(node.command(&["CLUSTER", "MYID"]).await?);
             let epoch = (index + 1).to_string();
             node.command::<()>(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
         }
-        let cluster = Self { nodes, ids };
+        let cluster = Self { nodes, tls_ports, ids };
         for (index, node) in cluster.nodes.iter().enumerate() {
             if index < PRIMARIES {
                 let Range { start, end } = share(index);
@@ -117,6 +127,13 @@ impl RedisCluster {
     pub fn url(&self) -> String {
         let nodes = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port()));
         format!("redis+cluster://{}", nodes.collect::<Vec<_>>().join(","))
+    }
+
+    /// The same over TLS, for a cluster that was given certificates.
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        let nodes = self.tls_ports.iter().map(|port| format!("127.0.0.1:{port}"));
+        format!("rediss+cluster://{}", nodes.collect::<Vec<_>>().join(","))
     }
 
     /// A node, to look into it or to freeze it.
@@ -290,7 +307,7 @@ impl RedisCluster {
     }
 }
 
-async fn node(bus: u16, settings: &[(&str, &str)]) -> io::Result<RedisServer> {
+async fn node(bus: u16, tls: Option<u16>, settings: &[(&str, &str)]) -> io::Result<RedisServer> {
     let mut builder = RedisServer::builder()
         .config("cluster-enabled", "yes")
         .config("cluster-port", &bus.to_string())
@@ -299,6 +316,12 @@ async fn node(bus: u16, settings: &[(&str, &str)]) -> io::Result<RedisServer> {
         .config("cluster-allow-replica-migration", "no")
         .config("cluster-replica-validity-factor", "0")
         .config("repl-diskless-sync-delay", "0");
+    if let Some(port) = tls {
+        builder = builder
+            .config("tls-port", &port.to_string())
+            .config("tls-cluster", "yes")
+            .config("tls-replication", "yes");
+    }
     for (name, value) in settings {
         builder = match *name {
             "requirepass" => builder.password(value).config("masterauth", value),

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use tiered_tiers::{
     Redis, RemoteTier, TierError,
-    testing::{RedisSentinel, RedisServer, remote_tier_conforms},
+    testing::{LinkFault, Proxy, RedisSentinel, RedisServer, remote_tier_conforms},
 };
 
 use crate::{every_operation, heals, load::Load, servers::Scripted, timed, wait};
@@ -141,13 +141,17 @@ async fn a_stale_sentinel_is_not_believed() {
     let error = alone.set(b"k", Bytes::new(), LIFE).await.unwrap_err();
     assert!(error.to_string().contains("no primary"), "{error}");
     assert!(alone.get(b"k").await.is_err(), "a replica may not be read either");
+    // The others are slower, so that it is heard first.
     let mut ports = vec![stale.port];
-    ports.extend(group.sentinel_ports());
-    for _ in 0..ports.len() {
-        ports.rotate_left(1);
-        let tier = Redis::sentinel(at(&ports), "mymaster").unwrap();
-        assert_eq!(every_operation(&tier).await, []);
+    let mut slow = Vec::new();
+    for port in group.sentinel_ports() {
+        let proxy = Proxy::before(port).await.unwrap();
+        proxy.inject(LinkFault::Delay(Duration::from_millis(20)));
+        ports.push(proxy.port());
+        slow.push(proxy);
     }
+    let tier = Redis::sentinel(at(&ports), "mymaster").unwrap();
+    assert_eq!(every_operation(&tier).await, []);
 }
 
 #[tokio::test]

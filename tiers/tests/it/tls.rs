@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tiered_tiers::{
     Redis, RemoteTier, TierError,
-    testing::{RedisServer, RedisServerBuilder, remote_tier_conforms},
+    testing::{RedisCluster, RedisServer, RedisServerBuilder, remote_tier_conforms},
 };
 
 use crate::heals;
@@ -36,27 +36,38 @@ fn certificates() -> Certificates {
     Certificates { authority: authority.pem(), server, client }
 }
 
+/// Lines of `redis.conf` by which a server has its certificate.
+fn settings(
+    certificates: &Certificates,
+    directory: &Path,
+    clients: &str,
+) -> [(&'static str, String); 4] {
+    let file = |name: &str, text: &str| {
+        let path = directory.join(name);
+        fs::write(&path, text).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    [
+        ("tls-cert-file", file("server.crt", &certificates.server.0)),
+        ("tls-key-file", file("server.key", &certificates.server.1)),
+        ("tls-ca-cert-file", file("ca.crt", &certificates.authority)),
+        ("tls-auth-clients", clients.to_owned()),
+    ]
+}
+
 /// A server that speaks TLS on a second port, which is returned.
 async fn serving(
     certificates: &Certificates,
     directory: &Path,
     clients: &str,
 ) -> (RedisServer, u16) {
-    let file = |name: &str, text: &str| {
-        let path = directory.join(name);
-        fs::write(&path, text).unwrap();
-        path.to_string_lossy().into_owned()
-    };
+    let settings = settings(certificates, directory, clients);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let server = RedisServer::builder()
-        .config("tls-port", &port.to_string())
-        .config("tls-cert-file", &file("server.crt", &certificates.server.0))
-        .config("tls-key-file", &file("server.key", &certificates.server.1))
-        .config("tls-ca-cert-file", &file("ca.crt", &certificates.authority))
-        .config("tls-auth-clients", clients)
-        .start()
-        .await
-        .unwrap();
+    let mut builder = RedisServer::builder().config("tls-port", &port.to_string());
+    for (name, value) in &settings {
+        builder = builder.config(name, value);
+    }
+    let server = builder.start().await.unwrap();
     (server, port)
 }
 
@@ -73,6 +84,21 @@ async fn redis_conforms_over_tls() {
     remote_tier_conforms(tier.clone()).await;
     server.restart().await.unwrap();
     heals(&*tier).await;
+}
+
+/// Every node is dialled where it speaks TLS, and its certificate is checked as the first one's is.
+#[tokio::test]
+async fn redis_cluster_conforms_over_tls() {
+    let (directory, certificates) = (scratch(), certificates());
+    let settings = settings(&certificates, directory.path(), "no");
+    let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let cluster = RedisCluster::start_with(&settings).await.unwrap();
+    let tier = Redis::new(&cluster.tls_url()).unwrap();
+    let tier = tier.certificate_authority(certificates.authority);
+    remote_tier_conforms(std::sync::Arc::new(tier)).await;
+    let strict = Redis::new(&cluster.tls_url()).unwrap();
+    let refused = strict.get(b"k").await;
+    assert!(matches!(refused, Err(TierError::Unreachable(_))), "{refused:?}");
 }
 
 #[tokio::test]

@@ -145,7 +145,7 @@ impl<'a> Moving<'a> {
         if reply::bytes(standing)?.as_deref() != Some(token.as_bytes().as_slice()) {
             return Ok(Some(Fill::Refused));
         }
-        if !stop.asking {
+        if !stop.asking || tries >= PAUSES.len() {
             // Still on the source; or the slot has arrived, and the usual way will do.
             let Some(pause) = PAUSES.get(tries).filter(|pause| **pause < budget.for_answer() / 2)
             else {
