@@ -154,8 +154,8 @@ impl Redis {
         url::sentinels(sentinels, name).map(Self::with_options)
     }
 
-    /// A tier over a connection of the application's own: redis-rs's `MultiplexedConnection`,
-    /// `ConnectionManager`, `ClusterConnection`, or a wrapper around one. Of the options only
+    /// A tier over a connection of the application's own: a `MultiplexedConnection`, `ConnectionManager` or
+    /// `ClusterConnection` of the crate `redis`, version 1, or a wrapper around one. Of the options only
     /// [`response_timeout`](Self::response_timeout) means anything here.
     ///
     /// The connection reconnects as it likes; nothing is sent twice by the tier. A client that repeats requests by
@@ -163,6 +163,16 @@ impl Redis {
     /// twice, and the fence is then only as good as its repeats are few: [`cluster`](Self::cluster) knows what may
     /// be repeated. `clear` is refused as unsupported over a client of a cluster, which the first
     /// `ping` finds out. A connection belongs to the runtime that made it, and so does this tier then.
+    ///
+    /// ```no_run
+    /// # async fn connect() -> Result<(), redis::RedisError> {
+    /// use tiered_tiers::Redis;
+    ///
+    /// let client = redis::Client::open("redis://127.0.0.1/")?;
+    /// let connection = client.get_multiplexed_async_connection().await?;
+    /// let l2 = Redis::from_connection(connection);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn from_connection(
         connection: impl ConnectionLike + Clone + Send + Sync + 'static,
