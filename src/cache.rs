@@ -94,7 +94,7 @@ impl<C> Tiered<C> {
     /// Drops every key that begins with `prefix` from every tier: values, leases, and loads under way, which
     /// are then not stored. Says how many entries those were. Final when it says [`Ack::Done`].
     ///
-    /// The prefix is bytes and no pattern: `*` means itself. [`Key::entities`] and [`Key::lists`] are the
+    /// A key begins with it if it does so on the server. The prefix is no pattern: `*` means itself. [`Key::entities`] and [`Key::lists`] are the
     /// prefixes of what the entity layer and lists are kept under. An empty one is the whole namespace.
     ///
     /// It walks over all keys of the server, in bounded steps; it is for changes that concern many

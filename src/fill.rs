@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tiered_codecs::CodecFor;
 use tiered_tiers::Claim;
 
@@ -75,7 +76,11 @@ where
     let (stack, context) = (&walk.stack, LoadContext::default());
     let begun = stack.clock.now();
     let loaded = load::run(loader, context.clone(), stack.load_timeout, &stack.meter).await;
-    leading.end(loaded, context.told(), begun).await
+    let (walked, rest) = leading.end(loaded, context.told(), begun);
+    if let Some(rest) = rest {
+        rest.finish().await;
+    }
+    walked
 }
 
 /// A leader on its way. Dropped midway, it leaves the flight to a waiter.
@@ -178,25 +183,26 @@ impl<'a, C> Leading<'a, C> {
         ControlFlow::Continue(self)
     }
 
-    /// The other half: the stores of what was loaded since `begun`, or what else there is to serve.
-    pub(crate) async fn end<T>(
+    /// The other half: lands with what was loaded since `begun`, or with what else there is to serve. What is
+    /// left to do on L2 comes back, to be done by whoever waits for nothing any more.
+    pub(crate) fn end<T>(
         self,
         loaded: Result<Option<T>, Error>,
         told: Told,
         begun: Instant,
-    ) -> Walked
+    ) -> (Walked, Option<Rest<'a, C>>)
     where
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
         match loaded {
-            Ok(value) => self.store(value, told, begun).await,
-            Err(error) => self.fail(error).await,
+            Ok(value) => self.keep(value, told, begun),
+            Err(error) => self.fail(error),
         }
     }
 
-    async fn fail(self, error: Error) -> Walked {
-        let Self { walk, leader, ticket, mut session, fallback, lease, .. } = self;
+    fn fail(self, error: Error) -> (Walked, Option<Rest<'a, C>>) {
+        let Self { walk, leader, ticket, session, fallback, lease, .. } = self;
         let l2_failed = session.as_ref().is_some_and(Session::is_silent);
         let now = walk.stack.clock.now();
         let walked = fallback
@@ -206,18 +212,16 @@ impl<'a, C> Leading<'a, C> {
             .filter(|landed| now < landed.usable_until)
             .ok_or(error);
         leader.land(walked.clone());
-        if let (Some(session), Some(lease)) = (&mut session, lease) {
-            session.release(&lease).await;
-        }
-        walked
+        let rest = session.zip(lease);
+        (walked, rest.map(|(session, lease)| Rest { walk, session, lease, entry: None }))
     }
 
-    async fn store<T>(self, value: Option<T>, told: Told, begun: Instant) -> Walked
+    fn keep<T>(self, value: Option<T>, told: Told, begun: Instant) -> (Walked, Option<Rest<'a, C>>)
     where
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
-        let Self { walk, leader, mut ticket, mut session, lease, .. } = self;
+        let Self { walk, leader, mut ticket, session, lease, .. } = self;
         let stack = &walk.stack;
         let entry = Entry::new(stack, &walk.options, told, value.map(Arc::new));
         let l1 = stack.l1(walk.options.skip_l1);
@@ -246,9 +250,32 @@ impl<'a, C> Leading<'a, C> {
         }
         let landed = entry.landed();
         leader.land(Ok(landed.clone()));
-        if let (Some(session), Some(lease)) = (&mut session, lease) {
-            session.store(walk, &lease, &ticket, packed, life).await;
+        let rest = session.zip(lease).map(|(session, lease)| Rest {
+            walk,
+            session,
+            lease,
+            entry: Some((ticket, packed, life)),
+        });
+        (Ok(landed), rest)
+    }
+}
+
+/// What a leader that has landed has left to do on L2: to store the entry, or to give the lease up.
+/// Dropped before it is done, it leaves the lease to run out.
+pub(crate) struct Rest<'a, C> {
+    walk: &'a Walk<C>,
+    pub(crate) session: Session<'a>,
+    lease: Granted,
+    entry: Option<(Ticket, Option<Bytes>, Duration)>,
+}
+
+impl<C> Rest<'_, C> {
+    pub(crate) async fn finish(mut self) {
+        match self.entry {
+            Some((ticket, packed, life)) => {
+                self.session.store(self.walk, &self.lease, &ticket, packed, life).await;
+            }
+            None => self.session.release(&self.lease).await,
         }
-        Ok(landed)
     }
 }

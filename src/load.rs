@@ -16,6 +16,7 @@ use crate::{
     error::LoaderPanicked,
     meter::{LoadResult, Meter},
     request::LoadContext,
+    sync::Mutex,
 };
 
 /// A loader of any kind. Boxed, so that the walk is compiled once for each value type and not once
@@ -61,12 +62,17 @@ pub(crate) async fn run<T>(
 
 /// Runs a batch's `loader` likewise: one load, however many keys it is for.
 pub(crate) async fn run_batch<T>(
-    loader: &mut BatchLoader<'_, T>,
+    loader: &Mutex<&mut BatchLoader<'_, T>>,
     wanted: Vec<usize>,
     deadline: Option<Duration>,
     meter: &Meter,
 ) -> Result<HashMap<Key, T>, Error> {
-    bounded(async { loader(wanted).await }, deadline, meter, |found| !found.is_empty()).await
+    // Called and not awaited under the lock: two loads of one batch may run at once.
+    let loading = async {
+        let loading = (*loader.lock())(wanted);
+        loading.await
+    };
+    bounded(loading, deadline, meter, |found| !found.is_empty()).await
 }
 
 async fn bounded<R>(

@@ -1,18 +1,18 @@
 //! The walk of many reads at once: each in its own flight, their steps taken together.
 //!
-//! A batch leads the flights that nobody flies yet, and ends all of these before it waits for those of
-//! others. Two batches that wait for a key of each other's therefore never wait for ever: what a batch
-//! leads needs nothing of what it waits for. The same holds for a flight that falls to it while it
-//! waits: it is led to its end before any further waiting.
+//! A batch leads the flights that nobody flies yet, and waits for those of others at the same time. So two
+//! batches that wait for a key of each other's never wait for ever: what a batch leads needs nothing of
+//! what it waits for. A flight that falls to it, because its leader was dropped, is led at once, even
+//! while its loader is busy with others: whoever waits for that flight waits for this batch now.
 //!
 //! Rejected: a task that gathers single loads for a moment, as data loaders do. Every load would wait
 //! for company, and a loader could borrow nothing.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, ops::ControlFlow, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{
     StreamExt,
-    future::{FutureExt, join_all},
+    future::{BoxFuture, FutureExt, join_all},
     stream::FuturesUnordered,
 };
 use tiered_codecs::CodecFor;
@@ -21,11 +21,14 @@ use tokio::time::Instant;
 use crate::{
     Error, Key,
     error::LoadAborted,
-    fill::Leading,
+    fill::{Leading, Rest, Step},
     flight::{Role, Waited, Waiter},
+    l2::{Budget, L2, PIECE},
     load::{self, BatchLoader, Wanted},
     request::{Options, Told, Upgrade},
+    session::Session,
     stack::{Course, Kind, Landed, Leader, Stack, Walked},
+    sync::Mutex,
     walk::{self, Walk},
     write,
 };
@@ -38,12 +41,11 @@ pub(crate) struct Many<'a, C> {
     pub(crate) upgrade: Option<Upgrade<C>>,
 }
 
-/// A read of the batch that goes past L1, and how it has ended.
+/// A read of the batch that goes past L1.
 struct Read<C> {
     walk: Walk<C>,
     /// The place of its key among those of the batch.
     place: usize,
-    ended: Option<Walked>,
 }
 
 /// A flight that the batch leads, by its read.
@@ -71,20 +73,21 @@ where
             Ok(None) => {
                 let options = options.clone();
                 let walk = Walk::new::<T>(stack, codec, key.clone(), options, upgrade, Wanted::Any);
-                reads.push(Read { walk, place, ended: None });
+                reads.push(Read { walk, place });
                 None
             }
         });
     }
     let loader = loader.filter(|_| options.strategy.plan().load);
-    match outset(stack, options, &reads, loader.is_some()).await {
-        Outset::Ended(error) => end_all(&mut reads, |_| Err(error.clone())),
-        Outset::Missed => end_all(&mut reads, |walk| Ok(walk.miss())),
-        Outset::SwitchedOff => load_unstored(stack, &mut reads, loader).await,
-        Outset::Fly => fly(&mut reads, loader).await,
-    }
-    let mut ended = reads.into_iter().map(|Read { walk, ended, .. }| {
-        walk.finish(ended.unwrap_or_else(|| Err(Error::loader(LoadAborted))))
+    let start = Instant::now();
+    let ended = match outset(stack, options, &reads, loader.is_some()).await {
+        Outset::Ended(error) => reads.iter().map(|_| Some(Err(error.clone()))).collect(),
+        Outset::Missed => reads.iter().map(|read| Some(Ok(read.walk.miss()))).collect(),
+        Outset::SwitchedOff => load_unstored(stack, &reads, loader).await,
+        Outset::Fly => fly(&reads, loader, start).await,
+    };
+    let mut ended = reads.iter().zip(ended).map(|(read, ended)| {
+        read.walk.finish(ended.unwrap_or_else(|| Err(Error::loader(LoadAborted))))
     });
     begun.into_iter().filter_map(|begun| begun.or_else(|| ended.next())).collect()
 }
@@ -124,84 +127,86 @@ async fn outset<C>(
     if stack.is_enabled() { Outset::Fly } else { Outset::SwitchedOff }
 }
 
-fn end_all<C>(reads: &mut [Read<C>], how: impl Fn(&Walk<C>) -> Walked) {
-    for read in reads {
-        read.ended = Some(how(&read.walk));
-    }
-}
-
 /// A load by a cache that is switched off.
 async fn load_unstored<T, C>(
     stack: &Stack,
-    reads: &mut [Read<C>],
+    reads: &[Read<C>],
     loader: Option<&mut BatchLoader<'_, T>>,
-) where
+) -> Vec<Option<Walked>>
+where
     T: Send + Sync + 'static,
 {
-    let Some(loader) = loader.filter(|_| !reads.is_empty()) else { return };
-    let wanted = reads.iter().map(|read| read.place).collect();
-    let mut loaded = load::run_batch(loader, wanted, stack.load_timeout, &stack.meter).await;
-    for Read { walk, ended, .. } in reads {
-        *ended = Some(match &mut loaded {
-            Ok(found) => Ok(walk.unkept(found.remove(&walk.key))),
-            Err(error) => Err(error.clone()),
-        });
-    }
+    let Some(loader) = loader.filter(|_| !reads.is_empty()) else { return Vec::new() };
+    let (loader, wanted) = (Mutex::new(loader), reads.iter().map(|read| read.place).collect());
+    let mut loaded = load::run_batch(&loader, wanted, stack.load_timeout, &stack.meter).await;
+    let mut ended = |Read { walk, .. }: &Read<C>| match &mut loaded {
+        Ok(found) => Some(Ok(walk.unkept(found.remove(&walk.key)))),
+        Err(error) => Some(Err(error.clone())),
+    };
+    reads.iter().map(&mut ended).collect()
 }
 
-/// Seats all reads, leads those that are this batch's to lead, and waits for the others.
-async fn fly<T, C>(reads: &mut [Read<C>], mut loader: Option<&mut BatchLoader<'_, T>>)
+/// What a batch in flight learns.
+enum Event {
+    /// Somebody else's flight has landed, or fell to this batch.
+    Waited(usize, Waited<Key, Course, Walked>),
+    /// Flights that it led have ended.
+    Led(Vec<(usize, Walked)>),
+}
+
+/// Something under way.
+type Working<'a> = Pin<Box<dyn Future<Output = Event> + Send + 'a>>;
+
+/// Seats all reads, leads those that are this batch's to lead, and waits for the others, all at the same
+/// time. The batch began at `start`.
+async fn fly<T, C>(
+    reads: &[Read<C>],
+    loader: Option<&mut BatchLoader<'_, T>>,
+    start: Instant,
+) -> Vec<Option<Walked>>
 where
     T: Send + Sync + 'static,
     C: CodecFor<T> + Clone + Send + Sync + 'static,
 {
+    let loader = loader.map(Mutex::new);
     let kind = if loader.is_some() { Kind::Load } else { Kind::Lookup };
-    let (mut leads, waits) = seat::<T, C>(reads, kind);
-    let start = Instant::now();
-    let mut waiting = FuturesUnordered::new();
+    let (leads, waits) = seat::<T, C>(reads, kind);
+    let mut ended: Vec<Option<Walked>> = reads.iter().map(|_| None).collect();
+    let mut working: FuturesUnordered<Working<'_>> = FuturesUnordered::new();
+    let led = |leads| -> Working<'_> {
+        let (loader, waited) = (loader.as_ref(), start.elapsed());
+        Box::pin(async move { Event::Led(lead(reads, leads, loader, waited).await) })
+    };
     for (at, waiter) in waits {
-        waiting.push(async move { (at, waiter.wait().await) });
+        working.push(Box::pin(async move { Event::Waited(at, waiter.wait().await) }));
     }
-    loop {
-        let ended = match &mut loader {
-            Some(loader) => lead(reads, leads, Some(&mut **loader), start.elapsed()).await,
-            None => lead::<T, C>(reads, leads, None, start.elapsed()).await,
-        };
-        for (at, walked) in ended {
-            put(reads, at, walked);
-        }
-        leads = Vec::new();
-        while let Some((at, waited)) = waiting.next().await {
-            sort(reads, &mut leads, at, waited);
-            if !leads.is_empty() {
-                break;
+    working.push(led(leads));
+    while let Some(event) = working.next().await {
+        let mut fallen = Vec::new();
+        let mut next = Some(event);
+        // With those that came at the same time: a batch that is dropped leaves all of its flights.
+        while let Some(event) = next {
+            match event {
+                Event::Waited(at, Waited::Landed(walked)) => {
+                    put(&mut ended, at, walked.map(Landed::shared));
+                }
+                Event::Waited(at, Waited::Lead(leader)) => fallen.push((at, leader)),
+                Event::Led(walked) => {
+                    walked.into_iter().for_each(|(at, walked)| put(&mut ended, at, walked));
+                }
             }
+            next = working.next().now_or_never().flatten();
         }
-        // Those that fell to it at the same time: a batch that was dropped leaves all of its own.
-        while let Some(Some((at, waited))) = waiting.next().now_or_never() {
-            sort(reads, &mut leads, at, waited);
-        }
-        if leads.is_empty() {
-            return;
+        if !fallen.is_empty() {
+            working.push(led(fallen));
         }
     }
+    ended
 }
 
-fn put<C>(reads: &mut [Read<C>], at: usize, walked: Walked) {
-    if let Some(read) = reads.get_mut(at) {
-        read.ended = Some(walked);
-    }
-}
-
-fn sort<C>(
-    reads: &mut [Read<C>],
-    leads: &mut Vec<Lead>,
-    at: usize,
-    waited: Waited<Key, Course, Walked>,
-) {
-    match waited {
-        Waited::Landed(walked) => put(reads, at, walked.map(Landed::shared)),
-        Waited::Lead(leader) => leads.push((at, leader)),
+fn put(ended: &mut [Option<Walked>], at: usize, walked: Walked) {
+    if let Some(place) = ended.get_mut(at) {
+        *place = Some(walked);
     }
 }
 
@@ -228,7 +233,7 @@ fn seat<T: 'static, C>(reads: &[Read<C>], kind: Kind) -> (Vec<Lead>, Vec<Wait>) 
 async fn lead<T, C>(
     reads: &[Read<C>],
     leads: Vec<Lead>,
-    loader: Option<&mut BatchLoader<'_, T>>,
+    loader: Option<&Mutex<&mut BatchLoader<'_, T>>>,
     waited: Duration,
 ) -> Vec<(usize, Walked)>
 where
@@ -248,72 +253,121 @@ where
     };
     if plan.read {
         fetch(stack, &mut flying, waited).await;
-        let mut looks = Vec::with_capacity(flying.len());
-        for (at, leading) in flying {
-            looks.push(async move { (at, leading.look::<T>(false).await) });
-        }
-        flying = sift(join_all(looks).await, &mut ended);
+        flying = step(stack, flying, &mut ended, |leading| leading.look::<T>(false).boxed()).await;
     }
     let Some(loader) = loader else {
         ended.extend(flying.into_iter().map(|(at, leading)| (at, leading.give_up())));
         return ended;
     };
-    let mut leases = Vec::with_capacity(flying.len());
-    for (at, leading) in flying {
-        leases.push(async move { (at, leading.lease::<T>().await) });
-    }
-    flying = sift(join_all(leases).await, &mut ended);
+    flying = step(stack, flying, &mut ended, |leading| leading.lease::<T>().boxed()).await;
     if flying.is_empty() {
         return ended;
     }
     let wanted = flying.iter().filter_map(|(at, _)| Some(reads.get(*at)?.place)).collect();
     let begun = stack.clock.now();
     let mut loaded = load::run_batch(loader, wanted, stack.load_timeout, &stack.meter).await;
-    let mut ends = Vec::with_capacity(flying.len());
+    let mut rests = Vec::with_capacity(flying.len());
     for (at, leading) in flying {
         let loaded = match &mut loaded {
             Ok(found) => Ok(found.remove(&leading.walk.key)),
             Err(error) => Err(error.clone()),
         };
-        ends.push(async move { (at, leading.end(loaded, Told::default(), begun).await) });
+        let (walked, rest) = leading.end(loaded, Told::default(), begun);
+        ended.push((at, walked));
+        rests.extend(rest);
     }
-    ended.extend(join_all(ends).await);
+    finish(stack, rests).await;
     ended
 }
 
-/// Those that go on; those that landed have ended.
-fn sift<'a, C>(
-    steps: Vec<(usize, crate::fill::Step<'a, C>)>,
+/// Takes one step of all of them, a piece at a time. Those that landed have ended; the others go on.
+async fn step<'a, C>(
+    stack: &Stack,
+    flying: Vec<Flying<'a, C>>,
     ended: &mut Vec<(usize, Walked)>,
+    take: impl Fn(Leading<'a, C>) -> BoxFuture<'a, Step<'a, C>>,
 ) -> Vec<Flying<'a, C>> {
-    let mut flying = Vec::with_capacity(steps.len());
-    for (at, step) in steps {
-        match step {
-            std::ops::ControlFlow::Break(walked) => ended.push((at, walked)),
-            std::ops::ControlFlow::Continue(leading) => flying.push((at, leading)),
+    let mut further = Vec::with_capacity(flying.len());
+    let mut pieces = Pieces::of(stack);
+    let mut flying = flying.into_iter();
+    while !flying.as_slice().is_empty() {
+        let mut steps = Vec::with_capacity(PIECE);
+        for (at, mut leading) in flying.by_ref().take(PIECE) {
+            pieces.limit(leading.session.as_mut());
+            let taken = take(leading);
+            steps.push(async move { (at, taken.await) });
+        }
+        for (at, step) in pieces.run(join_all(steps)).await {
+            match step {
+                ControlFlow::Break(walked) => ended.push((at, walked)),
+                ControlFlow::Continue(leading) => further.push((at, leading)),
+            }
         }
     }
-    flying
+    further
+}
+
+/// Does what is left to do on L2, a piece at a time.
+async fn finish<C>(stack: &Stack, rests: Vec<Rest<'_, C>>) {
+    let mut pieces = Pieces::of(stack);
+    let mut rests = rests.into_iter();
+    while !rests.as_slice().is_empty() {
+        let mut piece = Vec::with_capacity(PIECE);
+        for mut rest in rests.by_ref().take(PIECE) {
+            pieces.limit(Some(&mut rest.session));
+            piece.push(rest.finish());
+        }
+        pieces.run(join_all(piece)).await;
+    }
+}
+
+/// Operations on L2 that are done a piece at a time, so that those at the end of many do not run out of
+/// their budgets while they queue. After a piece that took a whole budget the others have none: a hung
+/// server costs one.
+struct Pieces {
+    budget: Option<Duration>,
+    is_spent: bool,
+}
+
+impl Pieces {
+    fn of(stack: &Stack) -> Self {
+        Self { budget: stack.l2.as_ref().map(L2::grace), is_spent: false }
+    }
+
+    fn limit(&self, session: Option<&mut Session<'_>>) {
+        if let Some(session) = session.filter(|_| self.is_spent) {
+            session.limit(Budget::SPENT);
+        }
+    }
+
+    async fn run<R>(&mut self, piece: impl Future<Output = R>) -> R {
+        let start = Instant::now();
+        let done = piece.await;
+        self.is_spent |= self.budget.is_some_and(|budget| start.elapsed() >= budget);
+        done
+    }
 }
 
 /// Looks into L2 for all of them in one operation. Each goes on with what that has left of the budget.
 async fn fetch<C>(stack: &Stack, flying: &mut [Flying<'_, C>], waited: Duration) {
     let Some(l2) = &stack.l2 else { return };
-    let (mut sessions, mut keys) = (Vec::new(), Vec::new());
-    for (_, leading) in flying {
-        let Some(session) = &mut leading.session else { continue };
-        if let Some(key) = session.fetchable(leading.walk) {
-            sessions.push(session);
-            keys.push(key);
-        }
-    }
-    if keys.is_empty() {
+    let keys: Vec<Option<Vec<u8>>> = flying
+        .iter()
+        .map(|(_, leading)| leading.session.as_ref()?.fetchable(leading.walk))
+        .collect();
+    let wanted: Vec<&[u8]> = keys.iter().flatten().map(Vec::as_slice).collect();
+    if wanted.is_empty() {
         return;
     }
-    let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     let (asked, mut budget) = (stack.clock.now(), l2.budget_after(waited));
-    let found = l2.get_many(&keys, &mut budget).await;
-    for (session, found) in sessions.into_iter().zip(found) {
-        session.fetched(asked, found, budget);
+    let mut found = l2.get_many(&wanted, &mut budget).await.into_iter();
+    for ((_, leading), key) in flying.iter_mut().zip(&keys) {
+        let Some(session) = &mut leading.session else { continue };
+        session.limit(budget);
+        if key.is_some()
+            && let Some(found) = found.next()
+        {
+            session.fetched(asked, found);
+        }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Pending {
 #[derive(Debug, Default)]
 struct State {
     keys: HashMap<Key, u64>,
-    prefixes: Vec<(Prefix, u64)>,
+    prefixes: Vec<(Prefix, u64, Instant)>,
     /// Set by an overflow: the number of the last one, and when it was.
     void: Option<(u64, Instant)>,
     count: u64,
@@ -71,8 +71,8 @@ pub(crate) enum Standing {
 pub(crate) enum Task {
     /// Delete this key.
     Delete(Key, u64),
-    /// Drop what begins with this prefix.
-    DeletePrefix(Prefix, u64),
+    /// Drop what begins with this prefix, which has been pending since then.
+    DeletePrefix(Prefix, u64, Instant),
     /// Clear the namespace, which has been void since then.
     Clear(u64, Instant),
 }
@@ -108,11 +108,11 @@ impl Pending {
         self.any.store(true, Ordering::Release);
         state.count += 1;
         let count = state.count;
-        state.prefixes.retain(|(known, _)| *known != prefix);
+        state.prefixes.retain(|(known, ..)| *known != prefix);
         if state.void.is_some() || state.prefixes.len() >= PREFIXES {
             return state.overflow(now);
         }
-        state.prefixes.push((prefix, count));
+        state.prefixes.push((prefix, count, now));
         false
     }
 
@@ -124,7 +124,7 @@ impl Pending {
         if state.void.is_some() {
             return Standing::Void;
         }
-        if state.prefixes.iter().any(|(prefix, _)| prefix.covers(key.local())) {
+        if state.prefixes.iter().any(|(prefix, ..)| prefix.covers(key.local())) {
             return Standing::Prefix;
         }
         state.keys.get(key).map_or(Standing::Clear, |count| Standing::Delete(*count))
@@ -142,7 +142,7 @@ impl Pending {
     /// The server has dropped what begins with `prefix` after invalidation `count` was queued.
     pub(crate) fn confirm_prefix(&self, prefix: &Prefix, count: u64) {
         let mut state = self.state.lock();
-        state.prefixes.retain(|(known, of)| known != prefix || *of != count);
+        state.prefixes.retain(|(known, of, _)| known != prefix || *of != count);
         self.any.store(!state.is_empty(), Ordering::Release);
     }
 
@@ -161,11 +161,13 @@ impl Pending {
         match state.void {
             Some((count, since)) => vec![Task::Clear(count, since)],
             None => {
-                if let Some((prefix, count)) = state.prefixes.first() {
-                    return vec![Task::DeletePrefix(prefix.clone(), *count)];
-                }
-                let task = |(key, count): (&Key, &u64)| Task::Delete(key.clone(), *count);
-                state.keys.iter().take(most).map(task).collect()
+                let key = |(key, count): (&Key, &u64)| Task::Delete(key.clone(), *count);
+                let prefix = |(prefix, count, since): &(Prefix, u64, Instant)| {
+                    Task::DeletePrefix(prefix.clone(), *count, *since)
+                };
+                // Keys first: they are quick, and a prefix may be refused for ever.
+                let keys = state.keys.iter().take(most).map(key);
+                keys.chain(state.prefixes.iter().map(prefix)).collect()
             }
         }
     }

@@ -10,7 +10,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use tiered_tiers::Progress;
+use tiered_tiers::{Progress, TierError};
 
 use crate::{Ack, Cleared, Error, Key, key::Prefix, replay, stack::Stack};
 
@@ -27,25 +27,37 @@ pub(crate) async fn invalidate(
         return Ok(Cleared { l1: forget(stack, &prefix), l2: 0, ack: Ack::Done });
     };
     if !l2.clears() {
-        return Err(Error::config(format!(
-            "the tier {} does not know its keys, and cannot drop those that begin alike: put a version into them, \
-             by Key::version or Builder::namespace_version, and count it up",
-            l2.name()
-        )));
+        return Err(refused(l2.name()));
     }
     stack.require_runtime()?;
     let sweep = Sweep { stack, prefix: &prefix, ended: false };
-    let mut l1 = forget(stack, &prefix);
+    let l1 = forget(stack, &prefix);
     let dropped = AtomicU64::new(0);
     let count = |step: u64| progress(dropped.fetch_add(step, Ordering::Relaxed) + step);
     let cleared = l2.clear(&prefix.wire(&stack.namespace), &count).await;
-    let ack = if cleared.is_ok() { Ack::Done } else { sweep.queue() };
-    l1 += forget(stack, &prefix);
+    let ack = match cleared {
+        Ok(()) => Ack::Done,
+        // It has learnt so only now.
+        Err(TierError::Unsupported(_)) => {
+            sweep.end();
+            return Err(refused(l2.name()));
+        }
+        Err(_) => sweep.queue(),
+    };
+    // Not counted: what came back for a moment was counted before.
+    forget(stack, &prefix);
     sweep.end();
     if ack == Ack::Done {
         replay::start(stack);
     }
     Ok(Cleared { l1, l2: dropped.into_inner(), ack })
+}
+
+fn refused(tier: &str) -> Error {
+    Error::config(format!(
+        "the tier {tier} cannot drop keys that begin alike: put a version into them, by Key::version or \
+         Builder::namespace_version, and count it up"
+    ))
 }
 
 /// An invalidation under way. Dropped midway, by a cancelled future, it leaves the prefix pending.

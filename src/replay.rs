@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use crate::{Key, key::Prefix, pending::Task, stack::Stack};
+use tiered_tiers::TierError;
+
+use crate::{Key, key::Prefix, l2::L2, pending::Task, stack::Stack};
 
 const SHORTEST_WAIT: Duration = Duration::from_millis(25);
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
@@ -91,36 +93,52 @@ async fn run(mut running: Running) {
     }
 }
 
-/// Replays some; says whether the server answered. A server that cannot be cleared is waited for until
+/// Replays some; says whether the server answered. A server that cannot drop by prefix is waited for until
 /// all that may be stale there has expired.
 async fn step(stack: &Stack) -> bool {
     let Some(l2) = &stack.l2 else { return false };
+    let has_expired =
+        |since| stack.clock.now().saturating_duration_since(since) >= l2.longest_life();
+    let mut all_answered = true;
     for task in stack.pending.next(STEP) {
-        let answered = match task {
+        match task {
             Task::Delete(key, count) => {
                 let deleted = l2.delete(&key.wire(&stack.namespace), &mut l2.budget()).await;
-                deleted.map(|()| stack.pending.confirm(&key, count))
-            }
-            Task::DeletePrefix(prefix, count) => {
-                let cleared = l2.clear(&prefix.wire(&stack.namespace), &|_| {}).await;
-                cleared.map(|()| stack.pending.confirm_prefix(&prefix, count))
-            }
-            Task::Clear(count, since) if !l2.clears() => {
-                if stack.clock.now().saturating_duration_since(since) < l2.longest_life() {
+                if deleted.is_err() {
                     return false;
                 }
-                stack.pending.confirm_clear(count);
-                Ok(())
+                stack.pending.confirm(&key, count);
             }
-            Task::Clear(count, _) => {
+            Task::DeletePrefix(prefix, count, since) => {
+                let is_gone = clear(l2, &prefix.wire(&stack.namespace))
+                    .await
+                    .unwrap_or_else(|| has_expired(since));
+                if is_gone {
+                    stack.pending.confirm_prefix(&prefix, count);
+                }
+                all_answered &= is_gone;
+            }
+            Task::Clear(count, since) => {
                 let prefix = format!("{}:", stack.namespace);
-                let cleared = l2.clear(prefix.as_bytes(), &|_| {}).await;
-                cleared.map(|()| stack.pending.confirm_clear(count))
+                let is_gone =
+                    clear(l2, prefix.as_bytes()).await.unwrap_or_else(|| has_expired(since));
+                if is_gone {
+                    stack.pending.confirm_clear(count);
+                }
+                all_answered &= is_gone;
             }
-        };
-        if answered.is_err() {
-            return false;
         }
     }
-    true
+    all_answered
+}
+
+/// Whether all of it is gone; `None` from a tier that cannot do that.
+async fn clear(l2: &L2, prefix: &[u8]) -> Option<bool> {
+    if !l2.clears() {
+        return None;
+    }
+    match l2.clear(prefix, &|_| {}).await {
+        Err(TierError::Unsupported(_)) => None,
+        cleared => Some(cleared.is_ok()),
+    }
 }

@@ -95,14 +95,13 @@ impl<'a> Session<'a> {
         is_clear.then(|| self.course.home().key(&self.wire).into_owned())
     }
 
-    /// Takes what a batch has got for it, and what that has left of the budget.
-    pub(crate) fn fetched(
-        &mut self,
-        asked: Instant,
-        found: Result<Option<Found>, TierError>,
-        budget: Budget,
-    ) {
+    /// Takes what a batch has got for it.
+    pub(crate) fn fetched(&mut self, asked: Instant, found: Result<Option<Found>, TierError>) {
         self.fetched = Some((asked, found));
+    }
+
+    /// A batch has so much of the budget left for it.
+    pub(crate) fn limit(&mut self, budget: Budget) {
         self.budget = budget;
     }
 

@@ -134,18 +134,13 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
         Ack::Done
     }
 
-    /// Ends the write as L2 has answered.
-    async fn end(
-        &self,
-        overwrite: Overwrite<'_>,
-        stored: Result<(), TierError>,
-    ) -> Result<Ack, Error> {
+    /// Ends the write as L2 has answered. `None` if another write of this key was under way in this
+    /// process: nobody knows which of the two the server executed last. Both see this, and both must
+    /// invalidate the key, which then has neither's value.
+    fn end(&self, overwrite: Overwrite<'_>, stored: Result<(), TierError>) -> Option<Ack> {
         match stored {
-            Err(_) => Ok(overwrite.pending(|holds| self.keep(holds))),
-            Ok(()) if overwrite.done(|holds| self.keep(holds)) => Ok(Ack::Done),
-            // Another write of this key was under way in this process, and nobody knows which of the
-            // two the server executed last. Both see this, and the key ends with neither's value.
-            Ok(()) => invalidate(self.stack, self.key).await,
+            Err(_) => Some(overwrite.pending(|holds| self.keep(holds))),
+            Ok(()) => overwrite.done(|holds| self.keep(holds)).then_some(Ack::Done),
         }
     }
 }
@@ -177,7 +172,10 @@ where
         }
         _ => l2.delete(&draft.wire, &mut budget).await,
     };
-    draft.end(overwrite, stored).await
+    match draft.end(overwrite, stored) {
+        Some(ack) => Ok(ack),
+        None => invalidate(stack, key).await,
+    }
 }
 
 /// Stores values under distinct keys in all tiers, in one operation on L2. One answer for each.
@@ -216,11 +214,18 @@ where
         }
         l2.set_many(&stores, Slot::home(options.schema), &mut budget).await
     };
-    let mut ended = Vec::with_capacity(sound.len());
+    let (mut ended, mut overlapped) = (Vec::with_capacity(sound.len()), Vec::new());
     for ((draft, overwrite), stored) in sound.into_iter().zip(overwrites).zip(stored) {
-        ended.push(draft.end(overwrite, stored).await);
+        let ack = draft.end(overwrite, stored);
+        if ack.is_none() {
+            overlapped.push(draft.key.clone());
+        }
+        ended.push(ack);
     }
-    let mut ended = ended.into_iter();
+    let mut overlapped = invalidate_many(stack, &overlapped).await.into_iter();
+    let mut ended = ended
+        .into_iter()
+        .map(|ack| ack.map(Ok).or_else(|| overlapped.next()).unwrap_or(Ok(Ack::Pending)));
     let answer =
         |draft: Result<_, Error>| draft.and_then(|_| ended.next().unwrap_or(Ok(Ack::Pending)));
     drafts.into_iter().map(answer).collect()

@@ -9,14 +9,15 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use tiered::{
     Ack, CacheStrategy, Error, LoaderPanicked, Outcome, Tiered,
-    tiers::{Memory, Moka},
+    tiers::{Claim, Fill, Found, Lease, LeaseToken, Memory, Moka, Progress, RemoteTier, TierError},
 };
 use tokio::sync::{Notify, Semaphore};
 
-use crate::support::{DbDown, SECOND, State, eventually, node, rig, rig_with};
+use crate::support::{DbDown, Rig, SECOND, State, eventually, node, rig, rig_with};
 
 scenarios! {
     what_is_missing_is_loaded_in_one_load,
@@ -30,6 +31,7 @@ scenarios! {
     batches_that_go_away_in_turn_end_for_the_last,
     a_key_that_falls_to_a_batch_is_loaded_before_it_waits_on,
     writes_of_many_drop_what_another_version_has,
+    a_batch_whose_loader_is_busy_is_not_waited_for,
     a_failing_load_fails_its_keys_alone,
     a_failing_load_is_stood_in_for_by_stale_values,
     a_panicking_loader_fails_its_keys_and_no_other_call,
@@ -37,6 +39,7 @@ scenarios! {
     an_invalid_key_fails_alone,
     an_invalidation_under_way_refuses_one_key_of_the_batch,
     l2_that_hangs_costs_a_batch_one_budget,
+    a_tier_that_answers_too_few_is_believed_in_nothing,
     the_strategies_hold_for_batches,
     a_cache_that_is_switched_off_loads_and_stores_nothing,
     a_cache_without_l2,
@@ -307,6 +310,34 @@ async fn a_key_that_falls_to_a_batch_is_loaded_before_it_waits_on() {
     assert_eq!(values(batch.await.unwrap()), [Some(10), Some(20)]);
 }
 
+/// What a batch loads is made of a key that falls to the same batch meanwhile.
+async fn a_batch_whose_loader_is_busy_is_not_waited_for() {
+    let (rig, second, third) = (rig(), Gate::closed(), Gate::closed());
+    let lead = |id: u32, gate: &Gate| {
+        let (cache, gate) = (rig.cache.clone(), gate.clone());
+        tokio::spawn(async move { cache.get_or_load_many([id], |ids| gate.load(ids)).await })
+    };
+    let (two, three) = (lead(2, &second), lead(3, &third));
+    second.begun.notified().await;
+    third.begun.notified().await;
+    let cache = rig.cache.clone();
+    let batch = tokio::spawn(async move {
+        let load = async |ids: Vec<u32>| {
+            if ids == [2] {
+                let of = cache.get_or_load(3, || async { Err::<u64, _>(DbDown) }).await;
+                assert_eq!(*of.unwrap(), 30);
+            }
+            Ok::<_, DbDown>(ids.into_iter().map(|id| (id, u64::from(id) * 10)).collect::<Vec<_>>())
+        };
+        cache.get_or_load_many([2, 3], load).await
+    });
+    eventually("it waits for both", || rig.cache.stats().coalesced == 2).await;
+    two.abort();
+    eventually("its loader waits for 3", || rig.cache.stats().coalesced == 3).await;
+    three.abort();
+    assert_eq!(values(batch.await.unwrap()), [Some(20), Some(30)]);
+}
+
 async fn writes_of_many_drop_what_another_version_has() {
     let rig = rig();
     for id in [1, 2] {
@@ -427,6 +458,174 @@ async fn l2_that_hangs_costs_a_batch_one_budget() {
     let acks = rig.cache.invalidate_many(0..50).await;
     assert!(acks.iter().all(|ack| *ack.as_ref().unwrap() == Ack::Pending));
     assert!(start.elapsed() < Duration::from_secs(15));
+}
+
+/// A tier that takes its time for each key, or forgets to delete one, and to answer for it.
+#[derive(Clone, Debug)]
+struct Odd {
+    memory: Memory,
+    /// For each key of a batch, and for each other operation.
+    takes: Duration,
+    forgets: bool,
+}
+
+impl Odd {
+    fn forgetful() -> Self {
+        Self { memory: Memory::new(), takes: Duration::ZERO, forgets: true }
+    }
+
+    async fn wait(&self, keys: usize) {
+        tokio::time::sleep(self.takes * u32::try_from(keys).unwrap()).await;
+    }
+}
+
+#[async_trait::async_trait]
+impl RemoteTier for Odd {
+    fn name(&self) -> &'static str {
+        "odd"
+    }
+    async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError> {
+        self.wait(1).await;
+        self.memory.get(key).await
+    }
+    async fn lease(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+        claim: Claim,
+    ) -> Result<Lease, TierError> {
+        self.wait(300).await;
+        self.memory.lease(key, token, life, claim).await
+    }
+    async fn fill(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        bytes: Bytes,
+        life: Duration,
+    ) -> Result<Fill, TierError> {
+        self.wait(300).await;
+        self.memory.fill(key, token, bytes, life).await
+    }
+    async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
+        self.memory.release(key, token).await
+    }
+    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
+        self.memory.set(key, bytes, life).await
+    }
+    async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
+        self.memory.delete(key).await
+    }
+    async fn get_many(&self, keys: &[&[u8]]) -> Vec<Result<Option<Found>, TierError>> {
+        self.wait(keys.len()).await;
+        self.memory.get_many(keys).await
+    }
+    async fn set_many(&self, entries: &[(&[u8], Bytes, Duration)]) -> Vec<Result<Fill, TierError>> {
+        self.wait(entries.len() / 2).await;
+        self.memory.set_many(entries).await
+    }
+    async fn delete_many(&self, keys: &[&[u8]]) -> Vec<Result<(), TierError>> {
+        self.wait(keys.len() / 2).await;
+        let mut answers = Vec::new();
+        for key in keys.iter().filter(|key| !self.forgets || !key.ends_with(b":a")) {
+            answers.push(self.memory.delete(key).await);
+        }
+        answers
+    }
+    async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError> {
+        self.memory.clear(prefix, progress).await
+    }
+    async fn ping(&self) -> Result<(), TierError> {
+        Ok(())
+    }
+}
+
+/// A server that works is not given up because it was asked for much.
+#[tokio::test(start_paused = true)]
+async fn many_keys_are_no_outage() {
+    // All of it takes a second and more, and the budget is 250 ms.
+    let takes = Duration::from_micros(100);
+    let odd = Odd { memory: Memory::new(), takes, forgets: false };
+    let cache = || Tiered::new(Moka::new(100_000), odd.clone()).build().unwrap();
+    let (cache, other, keys) = (cache(), cache(), 0..10_000_u32);
+    let load = async |ids: Vec<u32>| Ok::<_, DbDown>(ids.into_iter().map(|id| (id, u64::from(id))));
+    let read = cache.get_or_load_many(keys.clone(), load).await;
+    assert!(read.into_iter().all(|value| value.unwrap().is_some()));
+    let read = other.get_many::<u64, _>(keys.clone()).await;
+    assert!(values(read).iter().all(Option::is_some), "some were not stored");
+    assert!(done(cache.set_many(keys.clone().map(|id| (id, 1_u64))).await));
+    assert!(done(cache.invalidate_many(keys.clone()).await));
+    let read = cache.keys(keys).skip_l1().get::<u64>().await;
+    assert!(values(read).iter().all(Option::is_none));
+}
+
+async fn a_tier_that_answers_too_few_is_believed_in_nothing() {
+    let tiers: [Arc<dyn RemoteTier>; 3] = [
+        Arc::new(Odd::forgetful()),
+        Arc::new(Memory::new().then(Odd::forgetful())),
+        Arc::new(Odd::forgetful().then(Memory::new())),
+    ];
+    for tier in tiers {
+        let cache = Tiered::new(Moka::new(100), tier).build().unwrap();
+        for key in ["a", "b", "c"] {
+            assert_eq!(cache.set(key, 1_u64).await.unwrap(), Ack::Done);
+        }
+        for ack in cache.invalidate_many(["a", "b", "c"]).await {
+            assert_eq!(ack.unwrap(), Ack::Pending, "nobody knows whose answer is missing");
+        }
+        assert_eq!(values(cache.get_many(["a", "b", "c"]).await), [None; 3]);
+    }
+}
+
+/// What a call over a hung server takes, by tokio's clock.
+async fn took(rig: &Rig, call: impl AsyncFnOnce(&Tiered)) -> Duration {
+    let start = tokio::time::Instant::now();
+    call(&rig.cache).await;
+    start.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_budget_whatever_precedes_the_load() {
+    let budget = Duration::from_millis(250);
+    let load = async |ids: Vec<u32>| Ok::<_, DbDown>(ids.into_iter().map(|id| (id, 1_u64)));
+    let rig = rig_with(|builder| builder.budget(budget));
+    rig.l2.switch(State::Hanging);
+    let invalidate = async |cache: &Tiered| {
+        let keys = cache.keys(0..2_000_u32).strategy(CacheStrategy::Invalidate);
+        assert!(keys.get_or_load(load).await.iter().all(Result::is_ok));
+    };
+    assert_eq!(took(&rig, invalidate).await, budget, "a drop, and then a load");
+    rig.cache.shutdown().await;
+    let one_pending = async |cache: &Tiered| {
+        assert!(cache.get_or_load_many(1_990..2_010, load).await.iter().all(Result::is_ok));
+        assert!(cache.get_or_load_many(2_500..9_000, load).await.iter().all(Result::is_ok));
+    };
+    assert!(took(&rig, one_pending).await <= budget * 2, "two calls");
+}
+
+/// Each sees that the other has overtaken it, and the server hangs before they can invalidate.
+#[tokio::test(start_paused = true)]
+async fn overlapping_writes_of_many_cost_one_budget_more() {
+    let budget = Duration::from_millis(250);
+    let rig = rig_with(|builder| builder.budget(budget));
+    let entries = |value: u64| (0..40_u32).map(move |key| (key, value));
+    rig.l2.switch(State::HeldBeside);
+    let both = async |cache: &Tiered| {
+        let go_on = async {
+            eventually("both wait to drop the other slots", || rig.l2.operations() >= 80).await;
+            rig.l2.switch(State::Hanging);
+            rig.l2.admit(80);
+        };
+        let (one, two, ()) =
+            tokio::join!(cache.set_many(entries(1)), cache.set_many(entries(2)), go_on);
+        let is_pending = |ack: &Result<Ack, Error>| *ack.as_ref().unwrap() == Ack::Pending;
+        assert!(one.iter().zip(&two).all(|(one, two)| is_pending(one) || is_pending(two)));
+    };
+    assert!(took(&rig, both).await <= budget * 3);
+    rig.l2.switch(State::Up);
+    let read = rig.cache.keys(0..40_u32).skip_l1().get::<u64>().await;
+    assert!(values(read).iter().all(Option::is_none));
 }
 
 async fn the_strategies_hold_for_batches() {

@@ -11,7 +11,10 @@ use std::{
 
 use tiered::{
     Ack, CacheEntity, Error, Key, Tiered,
-    tiers::{DashMap, Memcached, Memory, Moka, Redis, testing::RedisServer},
+    tiers::{
+        DashMap, Memcached, Memory, Moka, Redis, TierError,
+        testing::{Fault, Faulty, Plan, RedisServer},
+    },
 };
 use tokio::sync::Notify;
 
@@ -28,6 +31,9 @@ scenarios! {
     while_l2_is_down_a_prefix_is_pending,
     a_dropped_invalidation_leaves_its_prefix_pending,
     an_invalidation_that_fails_midway_says_so,
+    a_prefix_that_stays_pending_holds_up_no_single_key,
+    a_tier_that_learns_late_that_it_cannot,
+    what_comes_back_for_a_moment_is_counted_once,
     more_pending_prefixes_than_are_kept_void_the_namespace,
     a_cache_without_l2,
     a_tier_that_cannot_says_so_and_changes_nothing,
@@ -294,6 +300,64 @@ async fn an_invalidation_that_fails_midway_says_so() {
     assert_eq!(cleared.l2, last.into_inner(), "the count is of what has gone");
     assert!((1_000..5_000).contains(&cleared.l2), "{cleared:?}");
     assert_eq!(cache.health().await.pending, 1);
+}
+
+async fn admin(server: &RedisServer) -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(server.url()).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
+
+/// A server whose access list has no SCAN.
+async fn a_prefix_that_stays_pending_holds_up_no_single_key() {
+    let server = RedisServer::start().await.unwrap();
+    let mut admin = admin(&server).await;
+    let rules = ["SETUSER", "app", "on", "nopass", "~*", "+@all", "-scan"];
+    redis::cmd("ACL").arg(&rules).exec_async(&mut admin).await.unwrap();
+    let tier = || Redis::new(&server.url()).unwrap().username("app").password("any");
+    let cache = || Tiered::new(Moka::new(100), tier()).build().unwrap();
+    let (cache, other) = (cache(), cache());
+    fill(&cache, &["p:1", "q:1"]).await;
+    assert_eq!(cache.invalidate_prefix("p:").await.unwrap().ack, Ack::Pending);
+    server.freeze().unwrap();
+    assert_eq!(cache.invalidate("q:1").await.unwrap(), Ack::Pending);
+    server.thaw().unwrap();
+    // The other process reads it until it is replayed.
+    while other.key("q:1").skip_l1().get::<String>().await.is_ok_and(|value| value.is_some()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Only the prefix is left.
+    while cache.health().await.pending > 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// As a cluster's client that the application has made: that it cannot, it says when it is asked to.
+async fn a_tier_that_learns_late_that_it_cannot() {
+    let tier = Faulty::new(Memory::new());
+    let cache = Tiered::new(Moka::new(100), tier.clone()).build().unwrap();
+    fill(&cache, &["p:1"]).await;
+    let unsupported = TierError::Unsupported("not here".into());
+    tier.plan(Plan::After(0, Fault::Error(unsupported)));
+    assert!(matches!(cache.invalidate_prefix("p:").await, Err(Error::Config(_))));
+    assert_eq!(cache.health().await.pending, 0, "it would be pending for ever");
+    assert_eq!(kept(&cache, &["p:1"]).await, ["p:1"]);
+}
+
+async fn what_comes_back_for_a_moment_is_counted_once() {
+    let rig = rig();
+    fill(&rig.cache, &["p:1"]).await;
+    let before = rig.l2.operations();
+    rig.l2.switch(State::Held);
+    let sweep = rig.cache.invalidate_prefix("p:");
+    let read = async {
+        eventually("the clear waits", || rig.l2.operations() > before).await;
+        rig.l2.switch(State::Up);
+        assert!(rig.cache.get::<String>("p:1").await.unwrap().is_some(), "not yet invalidated");
+        rig.l2.admit(1);
+    };
+    let (cleared, ()) = tokio::join!(sweep, read);
+    let cleared = cleared.unwrap();
+    assert_eq!((cleared.l1, cleared.l2), (1, 1));
 }
 
 async fn more_pending_prefixes_than_are_kept_void_the_namespace() {

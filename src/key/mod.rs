@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::list::ListKey;
 pub(crate) use self::wire::encode_namespace;
-use self::wire::{Bytes, encode, encode_raw};
+use self::wire::{Bytes, decode, encode, encode_raw};
 use crate::{CacheEntity, Error};
 
 /// The most bytes a key may have on the wire, its namespace not counted.
@@ -86,7 +86,7 @@ impl Key {
         self.built(format!(":v{version}").as_bytes())
     }
 
-    /// The key's bytes: as given, or what a built key reads.
+    /// The key's bytes: as given, or what a built key reads on the server, its namespace left out.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.strip_suffix(&[BUILT]).unwrap_or(&self.bytes)
@@ -172,24 +172,23 @@ impl Key {
     }
 }
 
-/// What some keys begin with. Those of the application's own bytes have it as it is given, built ones as
-/// it is on the wire.
+/// What some keys begin with, on the wire. In L1 those of the application's own bytes begin with it
+/// decoded, and built ones as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Prefix {
-    given: Bytes,
+    decoded: Bytes,
     encoded: Bytes,
 }
 
 impl Prefix {
     /// The prefix that a key's bytes are.
     pub(crate) fn of(key: &Key) -> Self {
-        let given = Bytes::from_slice(key.as_bytes());
         let mut encoded = Bytes::new();
         match key.text() {
             Some(text) => encoded.extend_from_slice(text),
-            None => encode(&given, false, |byte| encoded.push(byte)),
+            None => encode(key.as_bytes(), false, |byte| encoded.push(byte)),
         }
-        Self { given, encoded }
+        Self { decoded: decode(&encoded), encoded }
     }
 
     /// As servers see it.
@@ -199,8 +198,8 @@ impl Prefix {
 
     /// As L1 has it: one prefix, or two.
     pub(crate) fn local(&self) -> impl Iterator<Item = &[u8]> {
-        let second = (self.given != self.encoded).then_some(&*self.encoded);
-        [&*self.given].into_iter().chain(second)
+        let second = (self.decoded != self.encoded).then_some(&*self.encoded);
+        [&*self.decoded].into_iter().chain(second)
     }
 
     /// Whether a key, as L1 has it, may begin with it. One that does is never overlooked.

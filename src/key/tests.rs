@@ -125,6 +125,33 @@ fn a_prefix_covers_what_is_built_on_it() {
     assert!(all.covers(list.local()) && all.covers(Key::from("").local()));
 }
 
+/// Built keys have on the wire what they have in L1, others have it encoded.
+#[test]
+fn a_prefix_means_the_same_in_l1_and_on_the_wire() {
+    let built = Key::from("my user").version(3);
+    let list: Key = Key::list("my user").into();
+    let keys = [
+        Key::from("my user:v3"),
+        Key::from("my user:v3:x"),
+        Key::from("my%20user:v3"),
+        Key::from("my%20user:v3:x"),
+        built.clone(),
+        built.clone().version(4),
+        list.clone(),
+        Key::bytes(list.as_bytes()),
+    ];
+    for prefix in keys.iter().chain([&Key::from("my user"), &Key::from("my%20user")]) {
+        let prefix = Prefix::of(prefix);
+        for key in &keys {
+            let on_wire = key.wire("n").starts_with(&prefix.wire("n"));
+            assert!(!on_wire || prefix.covers(key.local()), "{prefix:?} {:?}", key.as_bytes());
+        }
+    }
+    // What a built key reads is no prefix of it, if given as bytes of one's own: there `%` is a byte.
+    assert!(!list.wire("n").starts_with(&Prefix::of(&Key::bytes(&list.as_bytes()[..8])).wire("n")));
+    assert_eq!(&*decode(b"%20%7b%zz%2"), b" {%zz%2");
+}
+
 /// Keys of all kinds over a few bytes that are hard to tell apart.
 fn any_key() -> impl Strategy<Value = Key> {
     let hard = prop_oneof![

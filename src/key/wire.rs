@@ -26,6 +26,26 @@ pub(super) fn encode(bytes: &[u8], colon: bool, mut push: impl FnMut(u8)) {
     }
 }
 
+/// The bytes that were encoded; a `%` that no two hex digits follow stays.
+pub(super) fn decode(wire: &[u8]) -> Bytes {
+    let (mut bytes, mut rest) = (Bytes::new(), wire);
+    while let [first, after @ ..] = rest {
+        let digit =
+            |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        match (first, after) {
+            (b'%', [high, low, after @ ..]) if digit(high).is_some() && digit(low).is_some() => {
+                bytes.push(digit(high).unwrap_or_default() << 4 | digit(low).unwrap_or_default());
+                rest = after;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    bytes
+}
+
 /// The form of a key that no builder made, its namespace left out.
 pub(super) fn encode_raw(bytes: &[u8], mut push: impl FnMut(u8)) {
     encode(bytes, false, &mut push);

@@ -1,4 +1,7 @@
 //! Several keys in one operation on L2: one that fails fails no other.
+//!
+//! Many keys take longer than one, so each [`PIECE`] of them has a budget of its own; but the first piece
+//! that runs out of it ends the operation, and a hung server costs one budget however many keys there are.
 
 use std::{future::Future, time::Duration};
 
@@ -11,6 +14,9 @@ use crate::{
     versions::Slot,
 };
 
+/// How many keys a budget is for.
+pub(crate) const PIECE: usize = 512;
+
 impl L2 {
     /// As [`get`](Self::get), for several keys of the server's. One that fails fails no other.
     pub(crate) async fn get_many(
@@ -18,11 +24,31 @@ impl L2 {
         keys: &[&[u8]],
         budget: &mut Budget,
     ) -> Vec<Result<Option<Found>, TierError>> {
-        self.run_many(Op::Get, budget, keys.len(), self.tier.get_many(keys), looked).await
+        let mut found = Vec::with_capacity(keys.len());
+        for piece in keys.chunks(PIECE) {
+            self.renew(budget, !found.is_empty());
+            let get = self.tier.get_many(piece);
+            found.extend(self.run_many(Op::Get, budget, piece.len(), get, looked).await);
+        }
+        found
     }
 
     /// As [`set`](Self::set), for several keys, each with its bytes and their life.
     pub(crate) async fn set_many(
+        &self,
+        entries: &[(&[u8], Bytes, Duration)],
+        slot: Slot,
+        budget: &mut Budget,
+    ) -> Vec<Result<(), TierError>> {
+        let mut stored = Vec::with_capacity(entries.len());
+        for piece in entries.chunks(PIECE) {
+            self.renew(budget, !stored.is_empty());
+            stored.extend(self.set_piece(piece, slot, budget).await);
+        }
+        stored
+    }
+
+    async fn set_piece(
         &self,
         entries: &[(&[u8], Bytes, Duration)],
         slot: Slot,
@@ -39,7 +65,11 @@ impl L2 {
             let mut stored = self.tier.set_many(&homes).await;
             let others = others.iter().zip(&stored).filter(|(_, stored)| stored.is_ok());
             let others: Vec<&[u8]> = others.map(|(other, _)| &**other).collect();
-            let mut dropped = self.tier.delete_many(&others).await.into_iter();
+            let dropped = self.tier.delete_many(&others).await;
+            if dropped.len() != others.len() {
+                return Vec::new();
+            }
+            let mut dropped = dropped.into_iter();
             for stored in stored.iter_mut().filter(|stored| stored.is_ok()) {
                 match dropped.next() {
                     Some(Ok(())) => {}
@@ -59,11 +89,28 @@ impl L2 {
         wires: &[Vec<u8>],
         budget: &mut Budget,
     ) -> Vec<Result<(), TierError>> {
+        let mut dropped = Vec::with_capacity(wires.len());
+        for piece in wires.chunks(PIECE) {
+            self.renew(budget, !dropped.is_empty());
+            dropped.extend(self.delete_piece(piece, budget).await);
+        }
+        dropped
+    }
+
+    async fn delete_piece(
+        &self,
+        wires: &[Vec<u8>],
+        budget: &mut Budget,
+    ) -> Vec<Result<(), TierError>> {
         let both = |wire| [Slot::Main.key(wire), Slot::Beside.key(wire)];
         let slots: Vec<_> = wires.iter().flat_map(|wire| both(wire)).collect();
         let keys: Vec<&[u8]> = slots.iter().map(|slot| &**slot).collect();
         let delete = async {
-            let mut dropped = self.tier.delete_many(&keys).await.into_iter();
+            let dropped = self.tier.delete_many(&keys).await;
+            if dropped.len() != keys.len() {
+                return Vec::new();
+            }
+            let mut dropped = dropped.into_iter();
             let mut pairs = Vec::with_capacity(wires.len());
             while let Some(main) = dropped.next() {
                 pairs.push(main.and(dropped.next().unwrap_or_else(|| Err(miscounted()))));
@@ -71,6 +118,13 @@ impl L2 {
             pairs
         };
         self.run_many(Op::Delete, budget, wires.len(), delete, |()| OpResult::Ok).await
+    }
+
+    /// A budget for the next piece, unless the last one has spent its own.
+    fn renew(&self, budget: &mut Budget, is_next: bool) {
+        if is_next && !budget.is_spent() {
+            *budget = self.budget();
+        }
     }
 
     /// One answer for each of `count` keys; a failure of all is one of each.
@@ -84,6 +138,7 @@ impl L2 {
     ) -> Vec<Result<R, TierError>> {
         let results = match self.bounded(op, budget, operation).await {
             Ok(results) if results.len() == count => results,
+            // Whose answer is missing?
             Ok(_) => (0..count).map(|_| Err(miscounted())).collect(),
             Err(error) => (0..count).map(|_| Err(error.clone())).collect(),
         };

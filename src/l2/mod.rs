@@ -5,6 +5,8 @@
 
 mod batch;
 
+pub(crate) use self::batch::PIECE;
+
 use std::{
     future::Future,
     panic::AssertUnwindSafe,

@@ -244,6 +244,7 @@ impl<N: RemoteTier, F: RemoteTier> RemoteTier for Chain<N, F> {
         let absent: Vec<&[u8]> = missing.iter().map(|(key, _)| *key).collect();
         let asked = Instant::now();
         let answers = if absent.is_empty() { Vec::new() } else { self.far.get_many(&absent).await };
+        let answers = each(absent.len(), answers);
         turn.backfill_many(&missing, &answers, asked).await;
         let mut answers = answers.into_iter();
         let in_its_place = |seen| match seen {
@@ -255,14 +256,9 @@ impl<N: RemoteTier, F: RemoteTier> RemoteTier for Chain<N, F> {
 
     /// Far, then near, each in its own batches.
     async fn delete_many(&self, keys: &[&[u8]]) -> Vec<Result<(), TierError>> {
-        let far = self.far.delete_many(keys).await;
-        let near = self.near.delete_many(keys).await;
-        let (mut far, mut near) = (far.into_iter(), near.into_iter());
-        let mut both = || {
-            let far = far.next().unwrap_or_else(missing_answer);
-            far.and(near.next().unwrap_or_else(missing_answer))
-        };
-        keys.iter().map(|_| both()).collect()
+        let far = each(keys.len(), self.far.delete_many(keys).await);
+        let near = each(keys.len(), self.near.delete_many(keys).await);
+        far.into_iter().zip(near).map(|(far, near)| far.and(near)).collect()
     }
 
     /// Far, then near. What it tells is the number of the far tier's values; those of the near one are copies.
@@ -317,7 +313,16 @@ impl<N: RemoteTier, F: RemoteTier> RemoteTier for Chain<N, F> {
     }
 }
 
-/// A tier gave fewer answers than it was asked for.
+/// A tier's answers, one for each of `count` keys. Another number of them is nobody's.
+fn each<R>(count: usize, answers: Vec<Result<R, TierError>>) -> Vec<Result<R, TierError>> {
+    if answers.len() == count {
+        return answers;
+    }
+    let miscounted = || TierError::Protocol("another number of answers than of keys".into());
+    (0..count).map(|_| Err(miscounted())).collect()
+}
+
+/// The answer for a key of which the far tier was not asked. It never comes to that.
 fn missing_answer<R>() -> Result<R, TierError> {
     Err(TierError::Protocol("an answer is missing".into()))
 }
