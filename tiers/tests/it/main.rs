@@ -6,6 +6,7 @@
 //! | `broken.rs` | that the suite of L1 finds the faults of a broken tier |
 //! | `broken_remote.rs` | that the suite of L2 finds the faults of broken batches |
 //! | `quick.rs` | what Quick does with the dead, the heavy and the unevenly spread |
+//! | `moka.rs` | what Moka makes of weights that change, and of entries that are too heavy |
 //! | `bounds.rs` | L1 and Memory under pressure: bounds, eviction, threads |
 //! | `remote.rs` | the conformance suite of L2, run by Memory, real Redis and memcached servers, on both runtimes |
 //! | `chain.rs` | two and three tiers as one: the suite, copies and their lives, tiers that are dead or hang |
@@ -35,6 +36,7 @@ mod late;
 mod local;
 mod login;
 mod memcached;
+mod moka;
 mod outage;
 mod quick;
 mod remote;
