@@ -17,6 +17,8 @@
 //! | `login.rs` | passwords of every kind, and that none is ever shown |
 //! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment; before either server |
 //! | `memcached.rs` | what is particular to memcached: seconds, sizes, numbers that begin anew, shares |
+//! | `memcached_fills.rs` | fills on memcached whose connection, number or token is gone, and leases asked for at once |
+//! | `memcached_lines.rs` | memcached's connections: foreign answers, slow lines, one deadline for a call |
 //! | `batches.rs` | several keys at once on memcached: shares, failures and drops in the middle of a pipeline |
 //! | `runtimes.rs` | successive runtimes, no runtime, a thousand first users |
 //! | `tls.rs` | Redis over TLS and over a unix socket, and as a user of an access list |
@@ -36,6 +38,8 @@ mod late;
 mod local;
 mod login;
 mod memcached;
+mod memcached_fills;
+mod memcached_lines;
 mod moka;
 mod outage;
 mod quick;
