@@ -18,10 +18,12 @@
 //! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment; before either server |
 //! | `memcached.rs` | what is particular to memcached: seconds, sizes, numbers that begin anew, shares |
 //! | `memcached_fills.rs` | fills on memcached whose connection, number or token is gone, and leases asked for at once |
+//! | `memcached_storm.rs` | a storm of everything on few keys of a memcached that is frozen and restarted |
 //! | `memcached_lines.rs` | memcached's connections: foreign answers, slow lines, one deadline for a call |
 //! | `batches.rs` | several keys at once on memcached: shares, failures and drops in the middle of a pipeline |
 //! | `runtimes.rs` | successive runtimes, no runtime, a thousand first users |
 //! | `tls.rs` | Redis over TLS and over a unix socket, and as a user of an access list |
+//! | `stepper.rs` | a line to a memcached that lets commands through one by one |
 //! | `servers.rs` | real servers of either kind, so that one test serves both |
 
 // Tests start threads and runtimes of their own, wait for real servers, and end with a panic.
@@ -40,12 +42,14 @@ mod login;
 mod memcached;
 mod memcached_fills;
 mod memcached_lines;
+mod memcached_storm;
 mod moka;
 mod outage;
 mod quick;
 mod remote;
 mod runtimes;
 mod servers;
+mod stepper;
 mod tls;
 mod wire;
 

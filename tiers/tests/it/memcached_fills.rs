@@ -13,7 +13,7 @@ use tiered_tiers::{
     Claim, Fill, Lease, LeaseToken, Memcached, RemoteTier, testing::MemcachedServer,
 };
 
-use crate::wait;
+use crate::{stepper::Stepper, wait};
 
 const LIFE: Duration = Duration::from_secs(600);
 const OLD: Bytes = Bytes::from_static(b"old");
@@ -274,5 +274,103 @@ async fn of_two_leases_by_force_one_is_good() {
             stored += usize::from(fill == Fill::Stored);
         }
         assert_eq!(stored, 1, "round {round}: {asked:?}");
+    }
+}
+
+/// A tier whose commands are let through one by one.
+async fn stepped(server: &MemcachedServer) -> (Stepper, Arc<Memcached>) {
+    let stepper = Stepper::before(server.port()).await;
+    let tier = Memcached::new(&stepper.address()).unwrap();
+    (stepper, Arc::new(tier.response_timeout(Duration::from_secs(20))))
+}
+
+/// 1. The fill has read the number, its token not yet. 2. A delete is acknowledged. 3. The fill goes on.
+#[tokio::test]
+async fn a_delete_between_a_fills_number_and_its_token_refuses_it() {
+    let (server, direct) = serving().await;
+    for commands in 1..=2 {
+        let (stepper, tier) = stepped(&server).await;
+        let token = leased(&tier, Claim::IfFree).await;
+        drop_the_connection(&tier).await;
+        stepper.is_left().await;
+        stepper.hold_after(commands);
+        let (fill, ()) = tokio::join!(tier.fill(b"k", token, NEW, LIFE), async {
+            stepper.is_holding().await;
+            direct.delete(b"k").await.unwrap();
+            stepper.let_go();
+        });
+        assert_ne!(fill, Ok(Fill::Stored), "after {commands} commands");
+        assert_eq!(stored(&direct).await, None, "after {commands} commands");
+    }
+}
+
+/// 1. A delete has executed one of its two commands. 2. A fill from before it comes. 3. The delete is
+/// acknowledged.
+#[tokio::test]
+async fn a_fill_in_the_middle_of_a_delete_does_not_outlive_it() {
+    let (server, tier) = serving().await;
+    for is_closed in [false, true] {
+        let (stepper, deleter) = stepped(&server).await;
+        let token = leased(&tier, Claim::IfFree).await;
+        if is_closed {
+            drop_the_connection(&tier).await;
+        }
+        stepper.hold_after(1);
+        let (deleted, _) = tokio::join!(deleter.delete(b"k"), async {
+            stepper.is_holding().await;
+            let _ = tier.fill(b"k", token, NEW, LIFE).await;
+            stepper.let_go();
+        });
+        assert_eq!(deleted, Ok(()));
+        assert_eq!(stored(&tier).await, None, "closed: {is_closed}");
+    }
+}
+
+/// The same with a set, after each of its commands.
+#[tokio::test]
+async fn a_fill_in_the_middle_of_a_set_does_not_outlive_it() {
+    let (server, tier) = serving().await;
+    for (commands, is_closed) in (1..=4).flat_map(|n| [(n, false), (n, true)]) {
+        let (stepper, setter) = stepped(&server).await;
+        let token = leased(&tier, Claim::IfFree).await;
+        if is_closed {
+            drop_the_connection(&tier).await;
+        }
+        stepper.hold_after(commands);
+        let (set, _) = tokio::join!(setter.set(b"k", Bytes::from_static(b"set"), LIFE), async {
+            stepper.is_holding().await;
+            let _ = tier.fill(b"k", token, NEW, LIFE).await;
+            stepper.let_go();
+        });
+        assert_eq!(set, Ok(Fill::Stored));
+        let left = stored(&tier).await;
+        assert_eq!(left.as_deref(), Some(&b"set"[..]), "{commands}, closed: {is_closed}");
+    }
+}
+
+/// 1. A lease by force has executed some of its commands. 2. Another asks, free or by force, and fills.
+/// 3. The first goes on, and fills, if its token stands.
+#[tokio::test]
+async fn of_leases_that_come_between_each_other_the_last_is_good() {
+    let (server, tier) = serving().await;
+    for (commands, claim) in (1..=3).flat_map(|n| [(n, Claim::IfFree), (n, Claim::ByForce)]) {
+        let (stepper, forcer) = stepped(&server).await;
+        tier.set(b"k", OLD, LIFE).await.unwrap();
+        let (forced, other) = (LeaseToken::random(), LeaseToken::random());
+        stepper.hold_after(commands);
+        let (lease, granted) =
+            tokio::join!(forcer.lease(b"k", forced, LIFE, Claim::ByForce), async {
+                stepper.is_holding().await;
+                let lease = tier.lease(b"k", other, LIFE, claim).await.unwrap();
+                stepper.let_go();
+                matches!(lease, Lease::Granted(_))
+            });
+        let is_forced = matches!(lease, Ok(Lease::Granted(_)));
+        assert!(is_forced != granted, "{commands}, {claim:?}: {is_forced} and {granted}");
+        let fill = tier.fill(b"k", other, NEW, LIFE).await.unwrap();
+        assert_eq!(fill == Fill::Stored, granted, "{commands}, {claim:?}: {fill:?}");
+        let fill = forcer.fill(b"k", forced, NEW, LIFE).await.unwrap();
+        assert_eq!(fill == Fill::Stored, is_forced, "{commands}, {claim:?}: {fill:?}");
+        tier.delete(b"k").await.unwrap();
     }
 }
