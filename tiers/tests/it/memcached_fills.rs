@@ -374,3 +374,23 @@ async fn of_leases_that_come_between_each_other_the_last_is_good() {
         tier.delete(b"k").await.unwrap();
     }
 }
+
+/// As above, on the connection of the lease, when the old value has expired: the fill's own pipeline looks for
+/// number and token.
+#[tokio::test]
+async fn a_delete_in_the_middle_of_a_fill_whose_old_value_expired_is_final() {
+    let (server, direct) = serving().await;
+    for commands in 1..=3 {
+        let (stepper, tier) = stepped(&server).await;
+        let token = leased(&tier, Claim::IfFree).await;
+        assert_eq!(server.ask("md k").await.unwrap(), "HD", "it expires");
+        stepper.hold_after(commands);
+        let (fill, ()) = tokio::join!(tier.fill(b"k", token, NEW, LIFE), async {
+            stepper.is_holding().await;
+            direct.delete(b"k").await.unwrap();
+            stepper.let_go();
+        });
+        assert_ne!(fill, Ok(Fill::Stored), "after {commands} commands");
+        assert_eq!(stored(&direct).await, None, "after {commands} commands");
+    }
+}
