@@ -4,9 +4,18 @@
 //! cancel it, and the loader dies with its caller; flights and fences are the engine's. The slot
 //! holds the entry itself and not an `Arc` of it: a hit copies a few cache lines and touches one
 //! reference count, where an `Arc` around it would touch three.
+//!
+//! Moka counts weights behind the operations. An entry that is replaced by one of another weight, and removed
+//! before the maintenance comes to it, is added with its old weight and taken off with its new one (0.12.16),
+//! and the sum drifts from what is held, until the bound is exceeded manifold or nothing is kept any more. So
+//! where weights count, nothing is replaced: the old entry is removed, and then the new one inserted, one
+//! caller at a time for each key. A `get` between the two finds nothing, as it may: an entry can go at any
+//! moment. And what is heavier than the whole bound is no business of moka's.
 
 use std::{
     fmt,
+    hash::BuildHasher,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -34,7 +43,13 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 pub struct Moka {
     cache: Cache<Key, Slot, RandomState>,
     bound: Bound,
+    /// Whose turn it is to insert, by a key's hash; none where weights do not count.
+    turns: Box<[Mutex<()>]>,
+    hasher: RandomState,
 }
+
+/// Inserts under way at once, at most, where weights count.
+const TURNS: usize = 256;
 
 /// A key, owned by the cache.
 type Key = Box<[u8]>;
@@ -74,7 +89,10 @@ impl Moka {
         Self::bounded(Bound::Entries(max_entries))
     }
 
-    /// A tier whose entries weigh at most `max_weight` together.
+    /// A tier whose entries weigh at most `max_weight` together, by the weights that
+    /// [`insert`](LocalTier::insert) is told. Their keys and what moka keeps of each are not counted: some
+    /// hundred bytes and the key's length for each entry, which is most of it where values are small or
+    /// absent. Where keys can be long or values tiny, bound the entries instead ([`new`](Self::new)).
     ///
     /// One entry's weight is counted up to `u32::MAX`, which is as far as moka counts.
     #[must_use]
@@ -89,7 +107,16 @@ impl Moka {
             .weigher(|_: &Key, slot: &Slot| slot.cost)
             .expire_after(OwnLife)
             .build_with_hasher(RandomState::default());
-        Self { cache, bound }
+        let turns = if bound.is_weight() { TURNS } else { 0 };
+        let turns = (0..turns).map(|_| Mutex::default()).collect();
+        Self { cache, bound, turns, hasher: RandomState::default() }
+    }
+
+    /// The turn of a key, where weights count.
+    fn turn(&self, key: &[u8]) -> Option<MutexGuard<'_, ()>> {
+        let hash = self.bound.is_weight().then(|| self.hasher.hash_one(key))?;
+        let turn = self.turns.get(usize::try_from(hash >> 32).ok()? % TURNS)?;
+        Some(turn.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -112,8 +139,15 @@ impl LocalTier for Moka {
     }
 
     fn insert(&self, key: &[u8], entry: LocalEntry, weight: u64, life: Duration) {
-        let cost = u32::try_from(self.bound.cost(weight)).unwrap_or(u32::MAX);
-        self.cache.insert(key.into(), Slot { entry, cost, life: life.min(LONGEST) });
+        let cost = self.bound.cost(weight);
+        let turn = self.turn(key);
+        if turn.is_some() {
+            self.cache.invalidate(key);
+        }
+        if cost <= self.bound.limit() {
+            let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+            self.cache.insert(key.into(), Slot { entry, cost, life: life.min(LONGEST) });
+        }
     }
 
     fn remove(&self, key: &[u8]) {

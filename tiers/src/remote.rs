@@ -44,6 +44,10 @@ pub struct Found {
     pub bytes: Bytes,
     /// The remaining life by the server's clock, never more than the true one of these bytes when
     /// they were replaced meanwhile; `None` for a key without an expiry (which no tier wrote).
+    ///
+    /// A server whose clock stands still, for its process is stopped or its machine paused, does not age what
+    /// it holds: it may serve a value after its end, with the remaining life of before. By no more than the
+    /// pause, and until it looks at its clock again.
     pub remaining: Option<Duration>,
 }
 

@@ -86,7 +86,10 @@ impl DashMap {
         Self::bounded(Bound::Entries(max_entries))
     }
 
-    /// A tier whose entries weigh at most `max_weight` together.
+    /// A tier whose entries weigh at most `max_weight` together, by the weights that
+    /// [`insert`](LocalTier::insert) is told. Their keys and the tier's own record of each are not counted:
+    /// some hundred bytes and the key's length for each entry, which is most of it where values are small or
+    /// absent. Where keys can be long or values tiny, bound the entries instead ([`new`](Self::new)).
     #[must_use]
     pub fn weighted(max_weight: u64) -> Self {
         Self::bounded(Bound::Weight(max_weight))

@@ -1,18 +1,19 @@
 //! Several keys at once: to each server that has some of them one pipeline, all servers at once.
 //!
 //! A pipeline is cut into chunks, one after the other, each of which takes a connection as a single operation
-//! does, and has its time: so a long batch holds nobody up. The first chunk that fails fails the rest of its
-//! server's keys with it, and no other server's; a server that hangs costs a batch one deadline.
+//! does: so a long batch holds nobody up. All chunks have one budget. The first chunk that fails fails the rest
+//! of its server's keys with it, and no other server's.
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
-use memcache::exp::ReturnCode;
 
 use super::{
     ATTEMPTS, Memcached,
+    budget::Budget,
     exchange::{self, Answer, Command},
     key::Spelling,
-    leases, servers,
+    pool,
+    pool::Asked,
 };
 use crate::{Fill, TierError, remote::in_order};
 
@@ -37,6 +38,7 @@ impl Memcached {
     pub(super) async fn ask_all(
         &self,
         keys: &[&[u8]],
+        budget: Budget,
         commands: fn(&Spelling) -> Vec<Command>,
     ) -> Vec<Result<Vec<Answer>, TierError>> {
         let spelled: Vec<Spelling> = keys.iter().map(|key| Spelling::of(key)).collect();
@@ -44,7 +46,7 @@ impl Memcached {
         let asked = shares
             .iter()
             .enumerate()
-            .map(|(server, share)| self.ask_share(server, share, commands));
+            .map(|(server, share)| self.ask_share(server, share, budget, commands));
         in_place(keys.len(), join_all(asked).await)
     }
 
@@ -52,6 +54,7 @@ impl Memcached {
         &self,
         server: usize,
         share: &[(usize, &Spelling)],
+        mut budget: Budget,
         commands: fn(&Spelling) -> Vec<Command>,
     ) -> Placed<Vec<Answer>> {
         let (mut placed, mut failure) = (Vec::with_capacity(share.len()), None);
@@ -59,8 +62,8 @@ impl Memcached {
             let each: Vec<Vec<Command>> = chunk.iter().map(|(_, key)| commands(key)).collect();
             let mut answers = Vec::new().into_iter();
             if failure.is_none() {
-                match self.ask(server, &each.concat()).await {
-                    Ok((answered, _)) => answers = answered.into_iter(),
+                match self.ask_within(server, &mut budget, &each.concat()).await {
+                    Ok(asked) => answers = asked.answers.into_iter(),
                     Err(error) => failure = Some(error),
                 }
             }
@@ -72,21 +75,37 @@ impl Memcached {
         placed
     }
 
+    async fn ask_within(
+        &self,
+        server: usize,
+        budget: &mut Budget,
+        commands: &[Command],
+    ) -> Result<Asked, TierError> {
+        let pools = self.pools()?;
+        pool(&pools, server)?.ask(budget, commands).await
+    }
+
     /// As `set` for each: what is there goes, and the fills follow on the same connection.
-    pub(super) async fn set_all(&self, entries: Vec<Entry<'_>>) -> Placed<Fill> {
+    pub(super) async fn set_all(&self, entries: Vec<Entry<'_>>, budget: Budget) -> Placed<Fill> {
         let shares = self.shares(entries, |entry| &entry.key);
-        let stored = shares.iter().enumerate().map(|(server, share)| self.set_share(server, share));
+        let stored =
+            shares.iter().enumerate().map(|(server, share)| self.set_share(server, share, budget));
         join_all(stored).await.into_iter().flatten().collect()
     }
 
-    async fn set_share(&self, server: usize, share: &[Entry<'_>]) -> Placed<Fill> {
+    async fn set_share(
+        &self,
+        server: usize,
+        share: &[Entry<'_>],
+        mut budget: Budget,
+    ) -> Placed<Fill> {
         let (mut placed, mut failure) = (Vec::with_capacity(share.len()), None::<TierError>);
         let mut rest = share;
         while !rest.is_empty() {
             let (chunk, after) = rest.split_at(chunk_of(rest));
             rest = after;
             let stored = match &failure {
-                None => self.set_chunk(server, chunk).await,
+                None => self.set_chunk(server, chunk, &mut budget).await,
                 Some(error) => Err(error.clone()),
             };
             match stored {
@@ -94,7 +113,8 @@ impl Memcached {
                 // It has answered, and one of them is to blame: each for itself.
                 Err(TierError::Refused(_)) => {
                     let ones = chunk.iter().map(|entry| {
-                        let one = self.set_one(&entry.key, entry.bytes.clone(), entry.seconds);
+                        let bytes = entry.bytes.clone();
+                        let one = self.set_one(&entry.key, bytes, entry.seconds, budget);
                         Box::pin(one) as BoxFuture<'_, _>
                     });
                     let ones = in_order(ones.collect()).await;
@@ -114,39 +134,34 @@ impl Memcached {
         &self,
         server: usize,
         chunk: &[Entry<'_>],
+        budget: &mut Budget,
     ) -> Result<Placed<Fill>, TierError> {
         let pools = self.pools()?;
-        let pool = pools.get(server).ok_or_else(servers::none)?;
-        // As long as the fills may be on their way.
-        let stub = leases::seconds(self.options.response_timeout.saturating_mul(2));
+        let (pool, stub) = (pool(&pools, server)?, self.stub());
         let mut placed = Vec::with_capacity(chunk.len());
         let mut left: Vec<&Entry<'_>> = chunk.iter().collect();
         for _ in 0..ATTEMPTS {
             if left.is_empty() {
                 break;
             }
-            let empty = |entry: &&Entry<'_>| {
-                let key = &entry.key;
-                [Command::delete(key), Command::look_or_stub(key, stub)]
-            };
-            let empty: Vec<Command> = left.iter().flat_map(empty).collect();
-            let fill = |answers: Vec<Answer>| {
-                let looked = answers.into_iter().skip(1).step_by(2);
-                let mut fills = Vec::with_capacity(left.len() * 2);
-                for (entry, looked) in left.iter().zip(looked) {
-                    let cas = looked.cas.ok_or_else(exchange::missing)?;
-                    let (key, bytes) = (&entry.key, entry.bytes.clone());
-                    fills.push(Command::fill(key, cas, bytes, entry.seconds));
-                    fills.push(Command::delete_lease(key));
-                }
-                Ok(fills)
-            };
-            let address = self.servers.address(server);
-            let answers = pool.ask_twice(address, &self.options, &empty, fill).await?;
+            let empty: Vec<Command> =
+                left.iter().flat_map(|entry| Command::empty(&entry.key, stub)).collect();
+            let mut lent = pool.lend(budget).await?;
+            let emptied = lent.ask(budget, &empty).await?;
+            let looked = emptied.into_iter().skip(2).step_by(3);
+            let mut fills = Vec::with_capacity(left.len() * 2);
+            for (entry, looked) in left.iter().zip(looked) {
+                let cas = looked.cas.ok_or_else(exchange::missing)?;
+                let (key, bytes) = (&entry.key, entry.bytes.clone());
+                fills.push(Command::fill(key, cas, bytes, entry.seconds));
+                fills.push(Command::delete_lease(key));
+            }
+            let answers = lent.ask(budget, &fills).await?;
+            lent.give_back();
             let mut filled = answers.iter().step_by(2);
             // Somebody else's fill or write came between: once more.
             left.retain(|entry| {
-                let is_stored = filled.next().is_some_and(|answer| answer.code == ReturnCode::Hd);
+                let is_stored = filled.next().is_some_and(Answer::is_done);
                 if is_stored {
                     placed.push((entry.place, Ok(Fill::Stored)));
                 }

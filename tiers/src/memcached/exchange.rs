@@ -1,16 +1,16 @@
 //! Commands and answers: what is said to a server, in whose words it comes back.
 //!
 //! Every command carries a number of its connection, which the server repeats: an answer that belongs to
-//! another command ends the connection instead of becoming another key's value. Only that a key is not
-//! there (`EN`) is said without the number; such an answer in a wrong place is a miss, and the next one
-//! ends the connection.
+//! another command ends the connection instead of becoming another key's value, or the acknowledgement of a
+//! delete. Only that a key that was read is not there (`EN`) is said without the number; such an answer in a
+//! wrong place is a miss, and the next one ends the connection.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use memcache::exp::{
-    AsyncMetaConnection, DeleteOptions, Error, GetOptions, MetaCommand, MetaResponse, ReturnCode,
-    SetMode, SetOptions, build_delete, build_get, build_noop, build_set, parse_meta_result,
+    DeleteOptions, Error, GetOptions, MetaCommand, MetaResponse, ReturnCode, SetMode, SetOptions,
+    build_delete, build_get, build_noop, build_set, parse_meta_result,
 };
 
 use super::{VALUE, key::Spelling};
@@ -18,7 +18,18 @@ use crate::{Claim, Found, LeaseToken, TierError};
 
 /// One command.
 #[derive(Clone, Debug)]
-pub(super) struct Command(Result<MetaCommand, &'static str>);
+pub(super) struct Command {
+    words: Result<MetaCommand, &'static str>,
+    kind: Kind,
+}
+
+/// What a command does, which decides what may answer it.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Read,
+    Change,
+    Noop,
+}
 
 /// One answer.
 #[derive(Clone, Debug)]
@@ -33,13 +44,13 @@ pub(super) struct Answer {
 }
 
 impl Command {
-    fn new(command: memcache::exp::Result<MetaCommand>) -> Self {
-        Self(command.map_err(|_| "the client refused a command"))
+    fn new(kind: Kind, command: memcache::exp::Result<MetaCommand>) -> Self {
+        Self { words: command.map_err(|_| "the client refused a command"), kind }
     }
 
     /// Reads a value.
     pub(super) fn look(key: &Spelling) -> Self {
-        Self::new(build_get(&key.value, &look()))
+        Self::new(Kind::Read, build_get(&key.value, &look()))
     }
 
     /// Reads a value and its number; if there is none, makes a stub of it for so many seconds.
@@ -47,7 +58,17 @@ impl Command {
         let mut options = look();
         options.return_cas = true;
         options.vivify_ttl = Some(seconds);
-        Self::new(build_get(&key.value, &options))
+        Self::new(Kind::Read, build_get(&key.value, &options))
+    }
+
+    /// Reads a value's number alone; if there is no value, makes a stub of it for so many seconds.
+    pub(super) fn number_or_stub(key: &Spelling, seconds: u32) -> Self {
+        let mut options = GetOptions::default();
+        options.value = false;
+        options.return_client_flags = true;
+        options.return_cas = true;
+        options.vivify_ttl = Some(seconds);
+        Self::new(Kind::Read, build_get(&key.value, &options))
     }
 
     /// Takes the lease's item.
@@ -59,21 +80,21 @@ impl Command {
             Claim::IfFree => SetMode::Add,
             Claim::ByForce => SetMode::Set,
         };
-        Self::new(build_set(&key.lease, token.as_bytes().as_slice(), &options))
+        Self::new(Kind::Change, build_set(&key.lease, token.as_bytes().as_slice(), &options))
     }
 
     /// Reads the lease's item, and its number.
     pub(super) fn look_at_lease(key: &Spelling) -> Self {
         let mut options = GetOptions::default();
         options.return_cas = true;
-        Self::new(build_get(&key.lease, &options))
+        Self::new(Kind::Read, build_get(&key.lease, &options))
     }
 
     /// Gives the value another number. It stays, marked stale, which means nothing here.
     pub(super) fn renumber(key: &Spelling) -> Self {
         let mut options = DeleteOptions::default();
         options.invalidate = true;
-        Self::new(build_delete(&key.value, &options))
+        Self::new(Kind::Change, build_delete(&key.value, &options))
     }
 
     /// Stores a value if its item still has the number `cas`.
@@ -82,26 +103,75 @@ impl Command {
         options.ttl = Some(seconds);
         options.client_flags = Some(VALUE);
         options.compare_cas = Some(cas);
-        Self::new(build_set(&key.value, bytes, &options))
+        Self::new(Kind::Change, build_set(&key.value, bytes, &options))
     }
 
     /// Gives the lease up if its item still has the number `cas`.
     pub(super) fn release(key: &Spelling, cas: u64) -> Self {
         let mut options = DeleteOptions::default();
         options.compare_cas = Some(cas);
-        Self::new(build_delete(&key.lease, &options))
+        Self::new(Kind::Change, build_delete(&key.lease, &options))
     }
 
     pub(super) fn delete(key: &Spelling) -> Self {
-        Self::new(build_delete(&key.value, &DeleteOptions::default()))
+        Self::new(Kind::Change, build_delete(&key.value, &DeleteOptions::default()))
     }
 
     pub(super) fn delete_lease(key: &Spelling) -> Self {
-        Self::new(build_delete(&key.lease, &DeleteOptions::default()))
+        Self::new(Kind::Change, build_delete(&key.lease, &DeleteOptions::default()))
+    }
+
+    /// Drops lease and value; the lease first, so that a fill that finds it standing has read the number
+    /// of a value that this takes away.
+    pub(super) fn drop_both(key: &Spelling) -> [Self; 2] {
+        [Self::delete_lease(key), Self::delete(key)]
+    }
+
+    /// Drops lease and value, and makes a stub for so many seconds.
+    pub(super) fn empty(key: &Spelling, stub: u32) -> [Self; 3] {
+        [Self::delete_lease(key), Self::delete(key), Self::look_or_stub(key, stub)]
     }
 
     pub(super) fn noop() -> Self {
-        Self(Ok(build_noop()))
+        Self::new(Kind::Noop, Ok(build_noop()))
+    }
+
+    /// Adds it to a piece, under its number.
+    pub(super) fn spell(&self, number: u64, piece: &mut Vec<u8>) -> Result<(), TierError> {
+        let words = self.words.clone().map_err(|words| TierError::Protocol(words.into()))?;
+        words.flag(format!("O{number}")).encode_into(piece).map_err(|error| failed(&error))
+    }
+
+    /// Its answer, if `response` is one to it and to nothing else.
+    pub(super) fn answer(
+        &self,
+        response: MetaResponse,
+        value: Option<Vec<u8>>,
+        number: u64,
+    ) -> Result<Answer, TierError> {
+        use ReturnCode::{En, Ex, Hd, Mn, Nf, Ns, Va};
+        let result = parse_meta_result(response).map_err(|error| failed(&error))?;
+        let is_numbered = match (self.kind, result.rc) {
+            (Kind::Read, En) | (Kind::Noop, Mn) => false,
+            (Kind::Read, Hd | Va) | (Kind::Change, Hd | Ns | Ex | Nf) => true,
+            _ => return Err(TierError::Protocol("an answer to another command".into())),
+        };
+        match result.opaque.as_deref() {
+            None if is_numbered => {
+                return Err(TierError::Protocol("an answer without its number".into()));
+            }
+            Some(echoed) if echoed != number.to_string().as_bytes() => {
+                return Err(TierError::Protocol("an answer to another command".into()));
+            }
+            _ => {}
+        }
+        Ok(Answer {
+            code: result.rc,
+            cas: result.cas,
+            value: value.map(Bytes::from),
+            client_flags: result.client_flags,
+            ttl: result.ttl,
+        })
     }
 }
 
@@ -112,44 +182,17 @@ fn look() -> GetOptions {
     options
 }
 
-/// Sends commands in one piece and reads their answers; `asked` counts the commands of the connection.
-/// After an error, and when its future is dropped, the connection is of no more use.
-pub(super) async fn exchange(
-    connection: &mut AsyncMetaConnection,
-    asked: &mut u64,
-    commands: &[Command],
-) -> Result<Vec<Answer>, TierError> {
-    let first = *asked;
-    let mut numbered = Vec::with_capacity(commands.len());
-    for command in commands {
-        let command = command.0.clone().map_err(|words| TierError::Protocol(words.into()))?;
-        numbered.push(command.flag(format!("O{asked}")));
-        *asked += 1;
-    }
-    let responses = connection.execute_batch(&numbered).await.map_err(|error| failed(&error))?;
-    responses.into_iter().zip(first..).map(|(response, number)| answer(response, number)).collect()
-}
-
-fn answer(response: MetaResponse, number: u64) -> Result<Answer, TierError> {
-    let result = parse_meta_result(response).map_err(|error| failed(&error))?;
-    let echoed = result.opaque.as_deref();
-    if echoed.is_some_and(|echoed| echoed != number.to_string().as_bytes()) {
-        return Err(TierError::Protocol("an answer to another command".into()));
-    }
-    // Only what says nothing of an item comes without the number.
-    if echoed.is_none() && !matches!(result.rc, ReturnCode::En | ReturnCode::Mn) {
-        return Err(TierError::Protocol("an answer without its number".into()));
-    }
-    Ok(Answer {
-        code: result.rc,
-        cas: result.cas,
-        value: result.value.map(Bytes::from),
-        client_flags: result.client_flags,
-        ttl: result.ttl,
-    })
-}
-
 impl Answer {
+    /// Whether it was done.
+    pub(super) fn is_done(&self) -> bool {
+        self.code == ReturnCode::Hd
+    }
+
+    /// Whether the item is a value, and no stub.
+    pub(super) fn is_value(&self) -> bool {
+        self.client_flags == Some(VALUE)
+    }
+
     /// The value, if it is one.
     pub(super) fn found(self) -> Option<Found> {
         let bytes = self.value.filter(|_| self.client_flags == Some(VALUE))?;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,14 +18,22 @@ const MANY: usize = 1_024;
 /// A lease of this process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
-    /// When it was asked for.
-    pub(super) begun: Instant,
+    pub(super) origin: Origin,
     pub(super) life: Duration,
     pub(super) server: usize,
     /// The number of the lease's own item.
     pub(super) lease_cas: u64,
     /// The number of the value, or of its stub.
     pub(super) value_cas: u64,
+}
+
+/// Whence a lease came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    /// When it was asked for.
+    pub(super) asked: Instant,
+    /// Of whom.
+    pub(super) peer: SocketAddr,
 }
 
 /// The leases of this process, by token and key.
@@ -55,7 +64,7 @@ impl Leases {
 
 impl Held {
     fn is_over(&self) -> bool {
-        self.begun.elapsed() >= self.life
+        self.origin.asked.elapsed() >= self.life
     }
 }
 

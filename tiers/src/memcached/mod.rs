@@ -1,21 +1,29 @@
 //! [`Memcached`]: L2 on memcached servers, by the meta protocol.
 //!
 //! The story of an operation: [`key`] spells the key for the wire, [`servers`] picks its server, [`pool`]
-//! finds a connection of the caller's runtime, dialled if need be, [`exchange`] sends commands in one
-//! piece and reads their answers, and this file turns those into the contract's words. [`batch`] does so
-//! for several keys.
+//! finds a [`connection`] of the caller's runtime, dialled if need be, which sends commands in one
+//! piece and reads their answers ([`exchange`]) within one [`budget`], and this file turns those into the
+//! contract's words. [`fill`] and [`batch`] have their own.
 //!
 //! # The fence, without scripts
 //!
 //! memcached changes one item at a time, so the lease is two items. The *lease item* holds the token
-//! and only keeps others from loading too. What fences is the *compare-and-swap number* of the value's
+//! and keeps others from loading too. What fences is the *compare-and-swap number* of the value's
 //! own item, for which a missing value is given an empty place, a *stub*: a fill stores only if that
 //! number is still the one that was read with the lease. Whatever happens to the item in between
-//! changes it or takes the item away: `delete`, `set`, another fill, a lease by force, eviction.
+//! changes it or takes the item away: `delete`, `set`, another fill, a lease by force, eviction, the end of
+//! its life.
 //!
 //! - The numbers begin anew with the server. So a fill uses a connection that was open when its lease
-//!   was asked for: a server that restarted has closed it. If none is left, nothing is stored.
-//! - The number and the lease's age are kept in this process, by token. A token that is not known
+//!   was asked for: a server that restarted has closed it.
+//! - If none is idle, or the number is another, which the end of the old value's life can do as well, the
+//!   token decides: the fill reads the number that is there now, *then* finds its token still standing, and
+//!   stores under that number. `delete` and `set` take the token away before they touch the value, and a
+//!   claim by force changes the token before the number. So whoever comes between is seen at the one or
+//!   at the other; and a server that restarted has no token.
+//! - A fill that neither the number nor the token can fence, for the lease was evicted, is an error and
+//!   not [`Fill::Refused`]: nobody has overtaken it, and what is there may be old.
+//! - The numbers and the lease's age are kept in this process, by token. A token that is not known
 //!   here, or whose time is over, fills nothing.
 //! - `set` drops the value, which leaves a stub, and fills that: a store that arrives late finds another
 //!   number.
@@ -24,28 +32,30 @@
 //! invalidation may have dropped; and `flush_all`, which is not ours to send.
 
 mod batch;
+mod budget;
+mod connection;
 mod exchange;
+mod fill;
 mod key;
 mod leases;
 mod options;
 mod pool;
 mod servers;
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
-use memcache::exp::ReturnCode;
-use tokio::time::Instant;
 
 use self::{
     batch::Entry,
+    budget::Budget,
     exchange::{Answer, Command},
     key::Spelling,
     leases::{Held, Leases},
     options::Options,
-    pool::Pool,
+    pool::{Asked, Pool},
     servers::Servers,
 };
 use crate::{
@@ -59,6 +69,11 @@ use crate::{
 /// must write them alike. A server that is down costs its share of the keys and no more; they are *not*
 /// moved to others, for a value that was invalidated elsewhere would come back with the server.
 ///
+/// A name must mean one server, to all processes, at any time: a `delete` reaches the server that the name
+/// means then, and a value on another of that name outlives it. So no round-robin names. When a name moves, a
+/// tier leaves the former server as soon as one of its dials lands on the new one; until then, and as long as
+/// other processes have not, each sees what its own has.
+///
 /// memcached counts whole seconds. A value whose life is under 2 s is not stored and lives in L1 alone;
 /// one over 30 days is stored for 30 days; others lose the fraction. The remaining life that `get`
 /// reports is up to one second short of the true one.
@@ -69,8 +84,11 @@ use crate::{
 /// TCP, without authentication.
 ///
 /// Making one touches neither a runtime nor the network. Each tokio runtime that uses the tier gets
-/// connections of its own, each for one operation at a time. Dropping an operation's future closes its
-/// connection, and harms nobody.
+/// connections of its own, each for one operation at a time, and one task, with whose end they are closed.
+/// Dropping an operation's future closes its connection, and harms nobody.
+///
+/// No call takes longer than [`connect_timeout`](Self::connect_timeout) and
+/// [`response_timeout`](Self::response_timeout) together, one of several keys included.
 ///
 /// ```
 /// use tiered_tiers::Memcached;
@@ -96,7 +114,8 @@ impl Memcached {
     /// unless told.
     ///
     /// # Errors
-    /// A [`ConfigError`] that quotes the address that cannot be one.
+    /// A [`ConfigError`] that tells which of the addresses cannot be one, by its place; it may hold a
+    /// password, and is not quoted.
     pub fn new(addresses: &str) -> Result<Self, ConfigError> {
         Ok(Self {
             servers: Servers::from_list(addresses)?,
@@ -113,13 +132,14 @@ impl Memcached {
         self.with(|options| options.connections = connections)
     }
 
-    /// How long a dial may take, name resolution included. Default: 500 ms.
+    /// How long a call may dial, name resolution included. Default: 500 ms.
     #[must_use]
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.connect_timeout = timeout)
     }
 
-    /// How long an operation waits for a free connection and for its answers. Default: 250 ms.
+    /// How long a call waits for a free connection and for its answers, all of them. Default: 250 ms. For
+    /// batches of more than a few thousand keys, or of megabytes, give it more.
     #[must_use]
     pub fn response_timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.response_timeout = timeout)
@@ -139,54 +159,50 @@ impl Memcached {
         self
     }
 
-    /// Sends commands in one piece to the server of number `server`, and gives their answers, and when
-    /// they were sent.
-    async fn ask(
-        &self,
-        server: usize,
-        commands: &[Command],
-    ) -> Result<(Vec<Answer>, Instant), TierError> {
+    /// Sends commands in one piece to the server of number `server`.
+    async fn ask(&self, server: usize, commands: &[Command]) -> Result<Asked, TierError> {
         let pools = self.pools()?;
-        let pool = pools.get(server).ok_or_else(servers::none)?;
-        pool.ask(self.servers.address(server), &self.options, commands).await
+        pool(&pools, server)?.ask(&mut self.budget(), commands).await
     }
 
-    /// As [`ask`](Self::ask), on a connection that was open at `moment`; `None` if there is none left.
-    async fn ask_as_of(
-        &self,
-        server: usize,
-        moment: Instant,
-        commands: &[Command],
-    ) -> Result<Option<Vec<Answer>>, TierError> {
-        let pools = self.pools()?;
-        let pool = pools.get(server).ok_or_else(servers::none)?;
-        pool.ask_as_of(moment, &self.options, commands).await
+    /// The pools of this runtime, one for each server.
+    fn pools(&self) -> Result<Arc<Vec<Pool>>, TierError> {
+        let pool = |(address, peer)| Pool::new(address, peer, &self.options);
+        self.runtimes.pool_until_its_end(|| self.servers.each().map(pool).collect())
     }
 
-    fn pools(&self) -> Result<std::sync::Arc<Vec<Pool>>, TierError> {
-        self.runtimes.pool(|| (0..self.servers.len()).map(|_| Pool::new(&self.options)).collect())
+    fn budget(&self) -> Budget {
+        Budget::new(&self.options)
+    }
+
+    /// The life of a stub, in seconds: as long as the fill of it may be on its way.
+    fn stub(&self) -> u32 {
+        leases::seconds(self.options.response_timeout.saturating_mul(2))
     }
 
     /// Two round trips, as often as others write the same key at the same moment.
-    async fn set_one(&self, key: &Spelling, bytes: Bytes, seconds: u32) -> Result<Fill, TierError> {
-        let server = self.servers.of(key);
-        // As long as the fill may be on its way.
-        let stub = leases::seconds(self.options.response_timeout.saturating_mul(2));
-        let empty = [Command::delete(key), Command::look_or_stub(key, stub)];
+    async fn set_one(
+        &self,
+        key: &Spelling,
+        bytes: Bytes,
+        seconds: u32,
+        mut budget: Budget,
+    ) -> Result<Fill, TierError> {
         let pools = self.pools()?;
-        let pool = pools.get(server).ok_or_else(servers::none)?;
+        let pool = pool(&pools, self.servers.of(key))?;
+        let empty = Command::empty(key, self.stub());
         for _ in 0..ATTEMPTS {
-            let fill = |answers: Vec<Answer>| {
-                let cas = answers.into_iter().next_back().and_then(|looked| looked.cas);
-                let cas = cas.ok_or_else(exchange::missing)?;
-                let fill = Command::fill(key, cas, bytes.clone(), seconds);
-                Ok(vec![fill, Command::delete_lease(key)])
+            let mut lent = pool.lend(&mut budget).await?;
+            let emptied = lent.ask(&budget, &empty).await?;
+            let cas = emptied.last().and_then(|looked| looked.cas).ok_or_else(exchange::missing)?;
+            let fill = Command::fill(key, cas, bytes.clone(), seconds);
+            let filled = match lent.ask(&budget, &[fill, Command::delete_lease(key)]).await {
+                Err(error) if is_too_large(&error) => return Ok(Fill::Skipped),
+                filled => filled?,
             };
-            let address = self.servers.address(server);
-            let answers = pool.ask_twice(address, &self.options, &empty, fill).await;
-            match filled(answers.map(Some))? {
-                Fill::Refused => {}
-                ended => return Ok(ended),
+            lent.give_back();
+            if filled.first().is_some_and(Answer::is_done) {
+                return Ok(Fill::Stored);
             }
         }
         Ok(Fill::Refused)
@@ -198,17 +214,14 @@ impl Memcached {
     }
 }
 
-/// What the answers to a fill, and to what follows it, say.
-fn filled(answers: Result<Option<Vec<Answer>>, TierError>) -> Result<Fill, TierError> {
-    let answers = match answers {
-        // Its limit (`-I`) is lower than ours; it has dropped what it had.
-        Err(TierError::Refused(words)) if words.contains("too large") => return Ok(Fill::Skipped),
-        answers => answers?,
-    };
-    match answers.and_then(|answers| answers.into_iter().next()) {
-        Some(Answer { code: ReturnCode::Hd, .. }) => Ok(Fill::Stored),
-        Some(_) | None => Ok(Fill::Refused),
-    }
+/// The pool of a server, by its number.
+fn pool(pools: &[Pool], server: usize) -> Result<&Pool, TierError> {
+    pools.get(server).ok_or_else(servers::none)
+}
+
+/// The server's limit (`-I`) is lower than ours; it has dropped what it had.
+fn is_too_large(error: &TierError) -> bool {
+    matches!(error, TierError::Refused(words) if words.contains("too large"))
 }
 
 impl fmt::Debug for Memcached {
@@ -228,7 +241,7 @@ impl RemoteTier for Memcached {
 
     async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError> {
         let key = Spelling::of(key);
-        let (answers, _) = self.ask(self.servers.of(&key), &[Command::look(&key)]).await?;
+        let Asked { answers, .. } = self.ask(self.servers.of(&key), &[Command::look(&key)]).await?;
         Ok(answers.into_iter().next().ok_or_else(exchange::missing)?.found())
     }
 
@@ -243,24 +256,25 @@ impl RemoteTier for Memcached {
         let seconds = leases::seconds(life);
         let server = self.servers.of(&key);
         let mut commands = Vec::with_capacity(4);
+        commands.push(Command::claim(&key, token, seconds, claim));
         if claim == Claim::ByForce {
-            // The value stays, under another number. Before the claim: of two who come by force, the one
-            // whose claim stands is renumbered by nobody.
+            // The value stays, under another number. After the claim: whoever had the lease before has read
+            // the old number.
             commands.push(Command::renumber(&key));
         }
-        commands.push(Command::claim(&key, token, seconds, claim));
-        // Whoever has the lease now, by its token: it may have been this one's before.
-        commands.push(Command::look_at_lease(&key));
         commands.push(Command::look_or_stub(&key, seconds));
-        let (answers, begun) = self.ask(server, &commands).await?;
+        // Last: whose token stands here has read its number before anybody else's claim. It may have been
+        // this one's before.
+        commands.push(Command::look_at_lease(&key));
+        let Asked { answers, origin } = self.ask(server, &commands).await?;
         let mut answers = answers.into_iter().rev();
-        let value = answers.next().ok_or_else(exchange::missing)?;
         let lease = answers.next().ok_or_else(exchange::missing)?;
+        let value = answers.next().ok_or_else(exchange::missing)?;
         let numbers = lease.cas.zip(value.cas);
         let found = value.found();
         match numbers {
             Some((lease_cas, value_cas)) if lease.value.as_deref() == Some(token.as_bytes()) => {
-                let held = Held { begun, life, server, lease_cas, value_cas };
+                let held = Held { origin, life, server, lease_cas, value_cas };
                 self.leases.remember(token, &key, held);
                 Ok(Lease::Granted(found))
             }
@@ -278,40 +292,39 @@ impl RemoteTier for Memcached {
     ) -> Result<Fill, TierError> {
         let key = Spelling::of(key);
         let Some(held) = self.leases.take(token, &key) else { return Ok(Fill::Refused) };
-        let release = Command::release(&key, held.lease_cas);
         let Some(seconds) = self.storable(&bytes, life) else {
-            self.ask_as_of(held.server, held.begun, &[release]).await?;
+            self.release_held(&key, token, &held).await?;
             return Ok(Fill::Skipped);
         };
-        let fill = Command::fill(&key, held.value_cas, bytes, seconds);
-        filled(self.ask_as_of(held.server, held.begun, &[fill, release]).await)
+        match self.fill_held(&key, token, &held, bytes, seconds).await {
+            Err(error) if is_too_large(&error) => Ok(Fill::Skipped),
+            filled => filled,
+        }
     }
 
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         let key = Spelling::of(key);
         let Some(held) = self.leases.take(token, &key) else { return Ok(()) };
-        let release = Command::release(&key, held.lease_cas);
-        self.ask_as_of(held.server, held.begun, &[release]).await.map(drop)
+        self.release_held(&key, token, &held).await
     }
 
     /// Two round trips: the value goes and a stub takes its place, then the fill. It is tried again if
-    /// somebody else's fill or write came between.
+    /// somebody else's fill or write came between, within the time of one call.
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         let Some(seconds) = self.storable(&bytes, life) else {
             self.delete(key).await?;
             return Ok(Fill::Skipped);
         };
-        self.set_one(&Spelling::of(key), bytes, seconds).await
+        self.set_one(&Spelling::of(key), bytes, seconds, self.budget()).await
     }
 
     async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
         let key = Spelling::of(key);
-        let commands = [Command::delete(&key), Command::delete_lease(&key)];
-        self.ask(self.servers.of(&key), &commands).await.map(drop)
+        self.ask(self.servers.of(&key), &Command::drop_both(&key)).await.map(drop)
     }
 
     async fn get_many(&self, keys: &[&[u8]]) -> Vec<Result<Option<Found>, TierError>> {
-        let answers = self.ask_all(keys, |key| vec![Command::look(key)]).await;
+        let answers = self.ask_all(keys, self.budget(), |key| vec![Command::look(key)]).await;
         let found = |answers: Vec<Answer>| {
             Ok(answers.into_iter().next().ok_or_else(exchange::missing)?.found())
         };
@@ -329,7 +342,8 @@ impl RemoteTier for Memcached {
             }
         }
         let dropped: Vec<&[u8]> = unkept.iter().map(|(_, key)| *key).collect();
-        let (stored, dropped) = join(self.set_all(kept), self.delete_many(&dropped)).await;
+        let set = self.set_all(kept, self.budget());
+        let (stored, dropped) = join(set, self.delete_many(&dropped)).await;
         let skipped =
             |((place, _), dropped): (_, Result<(), _>)| (place, dropped.map(|()| Fill::Skipped));
         let skipped = unkept.into_iter().zip(dropped).map(skipped).collect();
@@ -337,8 +351,9 @@ impl RemoteTier for Memcached {
     }
 
     async fn delete_many(&self, keys: &[&[u8]]) -> Vec<Result<(), TierError>> {
-        let both = |key: &Spelling| vec![Command::delete(key), Command::delete_lease(key)];
-        self.ask_all(keys, both).await.into_iter().map(|answers| answers.map(drop)).collect()
+        let both = |key: &Spelling| Command::drop_both(key).into();
+        let answers = self.ask_all(keys, self.budget(), both).await;
+        answers.into_iter().map(|answers| answers.map(drop)).collect()
     }
 
     async fn clear(&self, _: &[u8], _: Progress<'_>) -> Result<(), TierError> {

@@ -1,24 +1,32 @@
 //! The connections of one tokio runtime to one server: each for one operation at a time.
 //!
-//! A place is waited for, then an idle connection is taken, the one used last, or a new one dialled. One
-//! whose operation failed, or was dropped midway, is closed: an answer may still be on its way on it.
+//! A place is waited for, then an idle connection is taken, the youngest, or a new one dialled: old ones stay
+//! for the fills that need one. One whose operation failed, or was dropped midway, is closed: an answer may
+//! still be on its way on it.
+//!
+//! A name may come to mean another server, and the former one live on. Two servers under one name would each
+//! have values that were deleted on the other. So connections lead to the [`Peer`] that was dialled last, and
+//! those that do not are closed.
 
 use std::{
     io,
-    net::TcpStream as Socket,
-    sync::{Mutex, MutexGuard, PoisonError},
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use memcache::exp::AsyncMetaConnection;
+use futures_util::FutureExt;
 use tokio::{
-    net::TcpStream,
     sync::{Semaphore, SemaphorePermit},
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
-    exchange::{Answer, Command, exchange},
+    budget::Budget,
+    connection::Connection,
+    exchange::{Answer, Command},
+    leases::Origin,
     options::Options,
 };
 use crate::TierError;
@@ -29,146 +37,124 @@ const REMEMBERED: Duration = Duration::from_millis(50);
 /// The connections to one server.
 #[derive(Debug)]
 pub(super) struct Pool {
+    address: Arc<str>,
+    peer: Arc<Peer>,
     places: Semaphore,
     idle: Mutex<Vec<Connection>>,
     failure: Mutex<Option<(Instant, TierError)>>,
 }
 
-/// A connection and when it was open.
-struct Connection {
-    stream: AsyncMetaConnection,
-    /// The same socket, to see whether the server has closed it.
-    socket: Socket,
-    dialled: Instant,
-    /// Commands so far.
-    asked: u64,
+/// Where the last dial to a server landed, on whichever runtime.
+#[derive(Debug, Default)]
+pub(super) struct Peer(Mutex<Option<(SocketAddr, Instant)>>);
+
+/// A connection out of a pool. Dropped, it is closed.
+#[derive(Debug)]
+pub(super) struct Lent<'a> {
+    pool: &'a Pool,
+    connection: Connection,
+    _place: SemaphorePermit<'a>,
 }
 
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").field("dialled", &self.dialled).finish_non_exhaustive()
-    }
+/// What came of commands.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) answers: Vec<Answer>,
+    pub(super) origin: Origin,
 }
 
 impl Pool {
     /// A pool without connections yet.
-    pub(super) fn new(options: &Options) -> Self {
+    pub(super) fn new(address: &str, peer: Arc<Peer>, options: &Options) -> Self {
         Self {
+            address: address.into(),
+            peer,
             places: Semaphore::new(options.connections.clamp(1, 1 << 16)),
             idle: Mutex::default(),
             failure: Mutex::default(),
         }
     }
 
-    /// Sends commands in one piece, and gives their answers, and when they were sent.
-    pub(super) async fn ask(
-        &self,
-        address: &str,
-        options: &Options,
-        commands: &[Command],
-    ) -> Result<(Vec<Answer>, Instant), TierError> {
-        let mut patience = options.response_timeout;
-        let start = Instant::now();
-        let _place = self.place(patience).await?;
-        patience = patience.saturating_sub(start.elapsed());
+    /// A connection, dialled if none is idle.
+    pub(super) async fn lend(&self, budget: &mut Budget) -> Result<Lent<'_>, TierError> {
+        let place = self.place(budget).await?;
         let connection = match self.take(|_| true) {
             Some(connection) => connection,
-            None => self.dial(address, options).await?,
+            None => self.dial(budget).await?,
         };
-        let sent = Instant::now();
-        self.ask_on(connection, patience, commands).await.map(|answers| (answers, sent))
+        Ok(Lent { pool: self, connection, _place: place })
     }
 
-    /// Sends `first`, and on the same connection what `then` makes of its answers.
-    pub(super) async fn ask_twice(
+    /// An idle connection to the server that gave a lease, from before it: the server was not restarted
+    /// since.
+    pub(super) async fn lend_as_of(
         &self,
-        address: &str,
-        options: &Options,
-        first: &[Command],
-        then: impl FnOnce(Vec<Answer>) -> Result<Vec<Command>, TierError>,
-    ) -> Result<Vec<Answer>, TierError> {
-        let _place = self.place(options.response_timeout).await?;
-        let mut connection = match self.take(|_| true) {
-            Some(connection) => connection,
-            None => self.dial(address, options).await?,
-        };
-        let Connection { stream, asked, .. } = &mut connection;
-        let both = async {
-            let second = then(exchange(stream, asked, first).await?)?;
-            exchange(stream, asked, &second).await
-        };
-        let answers =
-            timeout(options.response_timeout, both).await.unwrap_or(Err(TierError::Timeout))?;
-        self.idle().push(connection);
-        Ok(answers)
+        origin: &Origin,
+        budget: &Budget,
+    ) -> Result<Option<Lent<'_>>, TierError> {
+        let place = self.place(budget).await?;
+        let connection = self.take(|connection| connection.was_open_at(origin));
+        Ok(connection.map(|connection| Lent { pool: self, connection, _place: place }))
     }
 
-    /// As [`ask`](Self::ask), on a connection that was open at `moment`, if there is one.
-    pub(super) async fn ask_as_of(
+    /// Sends commands in one piece, and gives their answers, and whence they came.
+    pub(super) async fn ask(
         &self,
-        moment: Instant,
-        options: &Options,
+        budget: &mut Budget,
         commands: &[Command],
-    ) -> Result<Option<Vec<Answer>>, TierError> {
-        let mut patience = options.response_timeout;
-        let start = Instant::now();
-        let _place = self.place(patience).await?;
-        patience = patience.saturating_sub(start.elapsed());
-        let Some(connection) = self.take(|connection| connection.dialled <= moment) else {
-            return Ok(None);
-        };
-        self.ask_on(connection, patience, commands).await.map(Some)
+    ) -> Result<Asked, TierError> {
+        let mut lent = self.lend(budget).await?;
+        let origin = Origin { asked: Instant::now(), peer: lent.connection.peer() };
+        let answers = lent.ask(budget, commands).await?;
+        lent.give_back();
+        Ok(Asked { answers, origin })
     }
 
-    async fn ask_on(
-        &self,
-        mut connection: Connection,
-        patience: Duration,
-        commands: &[Command],
-    ) -> Result<Vec<Answer>, TierError> {
-        let Connection { stream, asked, .. } = &mut connection;
-        let answered = timeout(patience, exchange(stream, asked, commands)).await;
-        let answers = answered.unwrap_or(Err(TierError::Timeout))?;
-        self.idle().push(connection);
-        Ok(answers)
-    }
-
-    async fn place(&self, patience: Duration) -> Result<SemaphorePermit<'_>, TierError> {
-        match timeout(patience, self.places.acquire()).await {
+    async fn place(&self, budget: &Budget) -> Result<SemaphorePermit<'_>, TierError> {
+        match timeout_at(budget.until(), self.places.acquire()).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) | Err(_) => Err(TierError::Timeout),
         }
     }
 
-    /// The idle connection that was used last, of those that will do.
+    /// The youngest idle connection, of those that will do.
     fn take(&self, will_do: impl Fn(&Connection) -> bool) -> Option<Connection> {
         let mut idle = self.idle();
-        while let Some(at) = idle.iter().rposition(&will_do) {
-            let connection = idle.remove(at);
+        let peer = self.peer.last();
+        idle.retain(|connection| Some(connection.peer()) == peer);
+        loop {
+            let fit = idle.iter().enumerate().filter(|(_, connection)| will_do(connection));
+            let (at, _) = fit.max_by_key(|(_, connection)| connection.dialled())?;
+            let connection = idle.swap_remove(at);
             if connection.is_quiet() {
                 return Some(connection);
             }
         }
-        None
     }
 
-    async fn dial(&self, address: &str, options: &Options) -> Result<Connection, TierError> {
+    /// A panic (name resolution wants a thread, and there may be none) is a failed dial.
+    async fn dial(&self, budget: &mut Budget) -> Result<Connection, TierError> {
         if let Some(error) = self.recent_failure() {
             return Err(error);
         }
-        let connected = timeout(options.connect_timeout, TcpStream::connect(address)).await;
-        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        match connected.and_then(Connection::over) {
-            Ok(connection) => Ok(connection),
-            Err(error) => {
-                let error = match error.kind() {
-                    io::ErrorKind::TimedOut => TierError::Timeout,
-                    kind => TierError::Unreachable(kind.to_string()),
-                };
-                *self.failure() = Some((Instant::now(), error.clone()));
-                Err(error)
+        let start = Instant::now();
+        let dialling = Connection::dial(&*self.address, self.peer.last());
+        let dialled = timeout(budget.for_dial(), AssertUnwindSafe(dialling).catch_unwind()).await;
+        budget.dialled(start);
+        let error = match dialled {
+            Ok(Ok(Ok(connection))) if self.peer.landed(connection.peer(), start) => {
+                return Ok(connection);
             }
-        }
+            Ok(Ok(Ok(_))) => return Err(TierError::Unreachable("its name has moved".into())),
+            Ok(Ok(Err(error))) => match error.kind() {
+                io::ErrorKind::TimedOut => TierError::Timeout,
+                kind => TierError::Unreachable(kind.to_string()),
+            },
+            Ok(Err(_)) => TierError::Unreachable("the dial panicked".into()),
+            Err(_) => TierError::Timeout,
+        };
+        *self.failure() = Some((Instant::now(), error.clone()));
+        Err(error)
     }
 
     fn recent_failure(&self) -> Option<TierError> {
@@ -186,19 +172,137 @@ impl Pool {
     }
 }
 
-impl Connection {
-    fn over(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        let stream = stream.into_std()?;
-        let socket = stream.try_clone()?;
-        let stream = AsyncMetaConnection::from_stream(TcpStream::from_std(stream)?);
-        Ok(Self { stream, socket, dialled: Instant::now(), asked: 0 })
+impl Lent<'_> {
+    /// Sends commands in one piece, and gives their answers. After an error it is of no more use.
+    pub(super) async fn ask(
+        &mut self,
+        budget: &Budget,
+        commands: &[Command],
+    ) -> Result<Vec<Answer>, TierError> {
+        let answered = timeout_at(budget.until(), self.connection.exchange(commands)).await;
+        answered.unwrap_or(Err(TierError::Timeout))
     }
 
-    /// Whether it is open and nothing is on its way: what lies idle has no answer to expect. One
-    /// system call.
-    fn is_quiet(&self) -> bool {
-        let peeked = self.socket.peek(&mut [0]);
-        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    /// All that was asked is answered.
+    pub(super) fn give_back(self) {
+        self.pool.idle().push(self.connection);
+    }
+}
+
+impl Peer {
+    fn last(&self) -> Option<SocketAddr> {
+        self.lock().map(|(peer, _)| peer)
+    }
+
+    /// A dial that began at `began` has landed; not if one that began later has landed elsewhere.
+    fn landed(&self, peer: SocketAddr, began: Instant) -> bool {
+        let mut last = self.lock();
+        if last.is_some_and(|(other, later)| other != peer && later > began) {
+            return false;
+        }
+        let later = last.map_or(began, |(_, later)| later.max(began));
+        *last = Some((peer, later));
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(SocketAddr, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(all(test, feature = "testing"))]
+#[allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test has its runtime")]
+mod tests {
+    use super::*;
+    use crate::{memcached::key::Spelling, testing::MemcachedServer};
+
+    const MOST: Duration = Duration::from_secs(5);
+
+    fn options() -> Options {
+        Options { response_timeout: MOST, connect_timeout: MOST, ..Options::default() }
+    }
+
+    /// A pool on a name that means the first of two servers.
+    async fn of_two_servers() -> ([MemcachedServer; 2], Pool) {
+        let servers =
+            [MemcachedServer::start().await.unwrap(), MemcachedServer::start().await.unwrap()];
+        let pool = Pool::new(&servers[0].address(), Arc::default(), &options());
+        (servers, pool)
+    }
+
+    async fn ask(pool: &Pool, command: Command) -> Result<Asked, TierError> {
+        pool.ask(&mut Budget::new(&options()), &[command]).await
+    }
+
+    /// What is deleted on the new server is not read from the former one, which lives on.
+    #[tokio::test]
+    async fn a_name_that_moved_leaves_no_connection_to_the_former_server() {
+        let ([first, second], mut pool) = of_two_servers().await;
+        let key = Spelling::of(b"k");
+        let before = ask(&pool, Command::look(&key)).await.unwrap().origin;
+        assert_eq!(first.ask("set k 1 600 3\r\nold").await.unwrap(), "STORED");
+        pool.address = second.address().into();
+        // One to each server, if both are taken at once: it was idle, and the other is dialled.
+        let mut budget = Budget::new(&options());
+        let idle = pool.lend(&mut budget).await.unwrap();
+        let dialled = pool.lend(&mut budget).await.unwrap();
+        assert_ne!(idle.connection.peer(), dialled.connection.peer());
+        idle.give_back();
+        dialled.give_back();
+        for _ in 0..4 {
+            let both = futures_util::future::join(
+                ask(&pool, Command::look(&key)),
+                ask(&pool, Command::look(&key)),
+            );
+            for asked in <[_; 2]>::from(both.await) {
+                let asked = asked.unwrap();
+                assert_ne!(asked.origin.peer, before.peer);
+                assert!(asked.answers.into_iter().all(|answer| answer.found().is_none()));
+            }
+        }
+        // And a lease of the former one is fenced by no connection to the new one.
+        let fence = pool.lend_as_of(&before, &budget).await.unwrap();
+        assert!(fence.is_none(), "{fence:?}");
+        let since = Origin { asked: Instant::now(), peer: before.peer };
+        assert!(pool.lend_as_of(&since, &budget).await.unwrap().is_none());
+    }
+
+    /// Another runtime's pool has seen the move first.
+    #[tokio::test]
+    async fn a_name_that_moved_has_moved_for_every_runtime() {
+        let ([first, second], pool) = of_two_servers().await;
+        let other = Pool::new(&second.address(), Arc::clone(&pool.peer), &options());
+        let key = Spelling::of(b"k");
+        let peer = ask(&pool, Command::look(&key)).await.unwrap().origin.peer;
+        assert_eq!(pool.peer.last(), Some(peer));
+        ask(&other, Command::look(&key)).await.unwrap();
+        assert!(pool.take(|_| true).is_none(), "an idle connection to the former server");
+        assert!(other.take(|_| true).is_some());
+        drop(first);
+    }
+
+    /// A dial that was slow to land where the name used to lead.
+    #[tokio::test]
+    async fn a_late_dial_does_not_lead_back() {
+        let (peer, began) = (Peer::default(), Instant::now());
+        let [former, new] = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        assert!(peer.landed(new, began + MOST));
+        assert!(!peer.landed(former, began));
+        assert!(peer.landed(new, began));
+        assert_eq!(peer.last(), Some(new));
+        assert!(peer.landed(former, began + MOST * 2));
+        assert_eq!(peer.last(), Some(former));
+    }
+
+    /// Of several addresses of a name the one that was dialled before is dialled again.
+    #[tokio::test]
+    async fn of_several_addresses_the_known_one_is_dialled() {
+        let servers =
+            [MemcachedServer::start().await.unwrap(), MemcachedServer::start().await.unwrap()];
+        let peers = servers.each_ref().map(|server| server.address().parse().unwrap());
+        for known in peers {
+            let connection = Connection::dial(&peers[..], Some(known)).await.unwrap();
+            assert_eq!(connection.peer(), known);
+        }
     }
 }

@@ -5,9 +5,11 @@
 //! is not used: it hashes by what Rust's standard library may change, and two processes that disagree on
 //! a key's server would not see each other's invalidations.
 
+use std::sync::Arc;
+
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::key::Spelling;
+use super::{key::Spelling, pool::Peer};
 use crate::{ConfigError, TierError};
 
 /// The servers, as they were written.
@@ -18,6 +20,8 @@ pub(super) struct Servers(Vec<Server>);
 struct Server {
     address: String,
     seed: u64,
+    /// Of all runtimes' connections.
+    peer: Arc<Peer>,
 }
 
 /// What every refusal of a list ends with.
@@ -27,13 +31,16 @@ impl Servers {
     /// Reads a comma-separated list.
     pub(super) fn from_list(list: &str) -> Result<Self, ConfigError> {
         let mut servers = Vec::<Server>::new();
-        for written in list.split(',').map(str::trim) {
-            let address = address(written)?;
+        for (place, written) in (1..).zip(list.split(',').map(str::trim)) {
+            // An address may hold a password, so its place is all that is told of it.
+            let refused =
+                |why| ConfigError::new(format!("memcached address number {place} {why}: {FORM}"));
+            let address = address(written).map_err(refused)?;
             if servers.iter().any(|server| server.address == address) {
-                return Err(refused(written, "is there twice"));
+                return Err(refused("is there twice"));
             }
             let seed = xxh3_64_with_seed(address.as_bytes(), 0);
-            servers.push(Server { address, seed });
+            servers.push(Server { address, seed, peer: Arc::default() });
         }
         Ok(Self(servers))
     }
@@ -42,8 +49,9 @@ impl Servers {
         self.0.len()
     }
 
-    pub(super) fn address(&self, server: usize) -> &str {
-        self.0.get(server).map_or("", |server| &server.address)
+    /// Each server's address, and where its dials land.
+    pub(super) fn each(&self) -> impl Iterator<Item = (&str, Arc<Peer>)> {
+        self.0.iter().map(|server| (server.address.as_str(), Arc::clone(&server.peer)))
     }
 
     /// The number of the server that has a key.
@@ -60,12 +68,12 @@ pub(super) fn none() -> TierError {
 }
 
 /// `host:port`, whatever was left out.
-fn address(written: &str) -> Result<String, ConfigError> {
+fn address(written: &str) -> Result<String, &'static str> {
     if written.is_empty() {
-        return Err(refused(written, "is empty"));
+        return Err("is empty");
     }
     if written.contains("://") || written.contains(['@', '/', ' ']) {
-        return Err(refused(written, "is no host:port"));
+        return Err("is no host:port");
     }
     let (host, port) = match written.rsplit_once(':') {
         // An IPv6 address without a port ends with its bracket.
@@ -74,16 +82,12 @@ fn address(written: &str) -> Result<String, ConfigError> {
     };
     let is_v6 = host.starts_with('[') && host.ends_with(']');
     if host.is_empty() || (host.contains(':') && !is_v6) {
-        return Err(refused(written, "is no host:port"));
+        return Err("is no host:port");
     }
     match port.parse::<u16>() {
         Ok(port) if port != 0 => Ok(format!("{host}:{port}")),
-        _ => Err(refused(written, "has no port between 1 and 65535")),
+        _ => Err("has no port between 1 and 65535"),
     }
-}
-
-fn refused(written: &str, why: &str) -> ConfigError {
-    ConfigError::new(format!("the memcached address {written:?} {why}: {FORM}"))
 }
 
 #[cfg(test)]
@@ -93,7 +97,7 @@ mod tests {
     #[test]
     fn addresses_are_read_or_refused() {
         let servers = Servers::from_list("a, b:7 ,[::1]:9,[::2]").unwrap();
-        let written: Vec<&str> = (0..servers.len()).map(|server| servers.address(server)).collect();
+        let written: Vec<&str> = servers.each().map(|(address, _)| address).collect();
         assert_eq!(written, ["a:11211", "b:7", "[::1]:9", "[::2]:11211"]);
         for list in ["", "a,", "a:0", "a:70000", "a:x", ":1", "memcache://a:1", "a,a:11211", "::1"]
         {
@@ -103,16 +107,32 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_address_is_not_quoted() {
+        for list in [
+            "memcached://user:hunter2@host:11211",
+            "a,user:hunter2@host",
+            "a,b,hunter2:x",
+            "a,hunter2 host",
+            "hunter2:1,hunter2:1",
+        ] {
+            let error = Servers::from_list(list).unwrap_err().to_string();
+            let place = format!("number {}", list.split(',').count());
+            assert!(!error.contains("hunter2") && error.contains(&place), "{error}");
+        }
+    }
+
+    #[test]
     fn a_server_that_goes_moves_its_own_keys_alone() {
         let all = Servers::from_list("a,b,c,d").unwrap();
         let fewer = Servers::from_list("d,a,c").unwrap();
+        let address = |servers: &Servers, server: usize| servers.0[server].address.clone();
         let mut counts = [0; 4];
         for number in 0..10_000 {
             let key = Spelling::of(format!("shop:user:{number}").as_bytes());
             let (before, after) = (all.of(&key), fewer.of(&key));
             counts[before] += 1;
-            if all.address(before) != "b:11211" {
-                assert_eq!(all.address(before), fewer.address(after));
+            if address(&all, before) != "b:11211" {
+                assert_eq!(address(&all, before), address(&fewer, after));
             }
         }
         assert!(counts.iter().all(|count| (2_250..2_750).contains(count)), "{counts:?}");

@@ -112,8 +112,10 @@ impl MemcachedServer {
         let own = own.iter().chain(&["-u", "root"]).map(|&argument| argument.to_owned());
         let arguments: Vec<String> = own.chain(self.arguments.iter().cloned()).collect();
         let port = self.port;
-        let serves =
-            async || ask(port, "version").await.is_ok_and(|answer| answer.starts_with("VERSION"));
+        let serves = async |number| {
+            let first = ask(port, "stats").await;
+            first.is_ok_and(|first| first == format!("STAT pid {number}"))
+        };
         self.process.launch(&arguments, serves).await
     }
 }
@@ -127,4 +129,19 @@ async fn ask(port: u16, line: &str) -> io::Result<String> {
         answer.push(byte);
     }
     Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test has its runtime")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_whose_port_is_taken_does_not_serve() {
+        let first = MemcachedServer::start().await.unwrap();
+        let process = Process::new(PROGRAM).unwrap();
+        let mut second = MemcachedServer { port: first.port, arguments: Vec::new(), process };
+        assert!(second.launch().await.is_err());
+        assert!(ask(first.port, "version").await.is_ok());
+    }
 }

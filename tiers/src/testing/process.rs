@@ -2,6 +2,10 @@
 //!
 //! Signals are sent by the shell's own `kill`, so that no `unsafe` and no further crate is needed for
 //! two of them.
+//!
+//! A test that is killed, or aborts, drops nothing. So beside each server a shell waits for the end of a pipe
+//! whose other end only this process has, and then ends the server. Rejected: the parent-death signal, which
+//! takes `unsafe`, and which comes when the *thread* ends that started the server.
 
 use std::{
     fs, io,
@@ -31,6 +35,8 @@ pub(super) struct Process {
     program: Program,
     directory: PathBuf,
     child: Option<Child>,
+    /// Ends the child, if this process cannot.
+    watch: Option<Child>,
 }
 
 impl Process {
@@ -40,18 +46,19 @@ impl Process {
         let name = format!("tiered-{}-{}-{number:016x}", program.name, std::process::id());
         let directory = std::env::temp_dir().join(name);
         fs::create_dir(&directory)?;
-        Ok(Self { program, directory, child: None })
+        Ok(Self { program, directory, child: None, watch: None })
     }
 
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Starts the process and waits until `serves` says that it does; ends it again if it does not.
+    /// Starts the process and waits until `serves` says that the one of this number does, and not another
+    /// on its port; ends it again if it does not.
     pub(super) async fn launch(
         &mut self,
         arguments: &[String],
-        serves: impl AsyncFn() -> bool,
+        serves: impl AsyncFn(u32) -> bool,
     ) -> io::Result<()> {
         let log = fs::File::create(self.log())?;
         let Program { name, package } = self.program;
@@ -69,8 +76,12 @@ impl Process {
                 ),
                 _ => error,
             })?;
+        let number = child.id();
         self.child = Some(child);
-        let answers = self.until(serves).await;
+        let answers = match self.watch(number) {
+            Ok(()) => self.until(number, serves).await,
+            Err(error) => Err(error),
+        };
         if answers.is_err() {
             self.kill()?;
         }
@@ -79,6 +90,11 @@ impl Process {
 
     /// Ends the process at once, as a crash would (`SIGKILL`). Does nothing to one that has ended.
     pub(super) fn kill(&mut self) -> io::Result<()> {
+        // Before the child's number can become another's.
+        if let Some(mut watch) = self.watch.take() {
+            let _ = watch.kill();
+            let _ = watch.wait();
+        }
         if let Some(mut child) = self.child.take() {
             child.kill()?;
             child.wait()?;
@@ -97,7 +113,21 @@ impl Process {
         if status.success() { Ok(()) } else { Err(io::Error::other("the signal was refused")) }
     }
 
-    async fn until(&mut self, serves: impl AsyncFn() -> bool) -> io::Result<()> {
+    /// Has the child ended, and its files removed, when this process is no more.
+    fn watch(&mut self, number: u32) -> io::Result<()> {
+        let script = "read _; kill -s KILL \"$0\"; rm -rf -- \"$1\"";
+        let watch = Command::new("sh")
+            .args(["-c", script, &number.to_string()])
+            .arg(&self.directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        self.watch = Some(watch);
+        Ok(())
+    }
+
+    async fn until(&mut self, number: u32, serves: impl AsyncFn(u32) -> bool) -> io::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(child) = &mut self.child
@@ -105,7 +135,7 @@ impl Process {
             {
                 return Err(self.failed("ended at once"));
             }
-            if timeout(Duration::from_secs(1), serves()).await.is_ok_and(|serves| serves) {
+            if timeout(Duration::from_secs(1), serves(number)).await.is_ok_and(|serves| serves) {
                 return Ok(());
             }
             if Instant::now() > deadline {

@@ -19,7 +19,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::sleep,
 };
 
@@ -48,7 +48,7 @@ pub enum LinkFault {
     HoldRequests,
 }
 
-/// A TCP proxy before a server on the loopback address. What it does is drawn from a seed: print
+/// A TCP proxy before a server on the loopback address. Dropping it closes its connections. What it does is drawn from a seed: print
 /// [`seed`](Self::seed) when a test fails, and give it to [`seeded`](Self::seeded) to see it again.
 ///
 /// ```no_run
@@ -101,10 +101,13 @@ impl Proxy {
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
             let mut random = Rng::with_seed(seed);
+            // They end with the proxy, whatever they hold.
+            let mut carrying = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
                 shared.dials.fetch_add(1, Ordering::SeqCst);
                 let (state, random) = (Arc::clone(&shared), random.fork());
-                tokio::spawn(async move {
+                while carrying.try_join_next().is_some() {}
+                carrying.spawn(async move {
                     // A server that is down closes the connection, as it would without a proxy.
                     if let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await {
                         carry(client, server, &state, random).await;

@@ -156,13 +156,20 @@ impl RedisServer {
         let directory = self.process.directory();
         let file = directory.join("redis.conf");
         fs::write(&file, self.settings.file(self.port, directory))?;
-        let port = self.port;
+        let (port, password) = (self.port, self.settings.login().map(str::to_owned));
         let file = file.to_string_lossy().into_owned();
-        self.process.launch(&[file], async || serves(port).await).await
+        let serves = async |number| serves(port, password.as_deref(), number).await;
+        self.process.launch(&[file], serves).await
     }
 }
 
 impl Settings {
+    /// The default user's password, however it was set.
+    fn login(&self) -> Option<&str> {
+        let last = self.lines.iter().rfind(|(name, _)| name == "requirepass");
+        last.map(|(_, password)| password.as_str())
+    }
+
     fn file(&self, port: u16, directory: &Path) -> String {
         let mut lines = vec![
             ("bind".to_owned(), "127.0.0.1".to_owned()),
@@ -194,15 +201,43 @@ fn quoted(value: &str) -> String {
     format!("\"{}\"", bytes.collect::<String>())
 }
 
-/// Whether something serves on the port: it answers a PING, if only by asking for a password.
-pub(super) async fn serves(port: u16) -> bool {
+/// Whether the process of this number serves on the port: it answers a PING and tells its number, or asks for
+/// a login that is not known here.
+pub(super) async fn serves(port: u16, password: Option<&str>, number: u32) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)).await else { return false };
-    if stream.write_all(b"PING\r\n").await.is_err() {
+    let mut piece = Vec::new();
+    if let Some(password) = password {
+        piece.extend(format!("*2\r\n$4\r\nAUTH\r\n${}\r\n{password}\r\n", password.len()).bytes());
+    }
+    piece.extend(b"PING\r\nINFO server\r\nQUIT\r\n");
+    let mut answer = Vec::new();
+    if stream.write_all(&piece).await.is_err() || stream.read_to_end(&mut answer).await.is_err() {
         return false;
     }
-    let mut answer = [0; 7];
-    let Ok(read) = stream.read(&mut answer).await else { return false };
-    answer
-        .get(..read)
-        .is_some_and(|answer| answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH"))
+    let answer = String::from_utf8_lossy(&answer);
+    let its_own = format!("process_id:{number}");
+    let tells =
+        answer.lines().any(|line| line == "+PONG") && answer.lines().any(|line| line == its_own);
+    tells || answer.starts_with("-NOAUTH")
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "a test has its runtime")]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_whose_port_is_taken_does_not_serve() {
+        for password in [None, Some("-- \"p\r\nw\" ")] {
+            let mut builder = RedisServer::builder();
+            if let Some(password) = password {
+                builder = builder.password(password);
+            }
+            let settings = builder.settings.clone();
+            let first = builder.start().await.unwrap();
+            let process = Process::new(PROGRAM).unwrap();
+            let mut second = RedisServer { port: first.port, settings, process };
+            assert!(second.launch().await.is_err(), "{password:?}");
+        }
+    }
 }

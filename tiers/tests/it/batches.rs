@@ -8,7 +8,7 @@ use tiered_tiers::{
     testing::{LinkFault, MemcachedServer, Proxy},
 };
 
-use crate::{heals, late::scheduled, timed, wait};
+use crate::{heals, late::scheduled, servers::stat, timed, wait};
 
 const LIFE: Duration = Duration::from_secs(600);
 
@@ -54,17 +54,6 @@ async fn a_batch_is_a_pipeline_to_each_server() {
         let dialled = stat(server, "total_connections").await;
         assert!(dialled < 10, "{dialled} connections for three batches");
     }
-}
-
-async fn stat(server: &MemcachedServer, name: &str) -> u64 {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
-    stream.write_all(b"stats\r\nquit\r\n").await.unwrap();
-    let mut stats = String::new();
-    stream.read_to_string(&mut stats).await.unwrap();
-    let prefix = format!("STAT {name} ");
-    let line = stats.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap();
-    line.trim().parse().unwrap()
 }
 
 #[tokio::test]

@@ -7,11 +7,13 @@ use std::{
 
 use bytes::Bytes;
 use tiered_tiers::{
-    Memory, Redis, RemoteTier, TierError,
-    testing::{Fault, Faulty, LinkFault, Plan, Proxy, RedisServer, remote_tier_conforms},
+    Memcached, Memory, Redis, RemoteTier, TierError,
+    testing::{
+        Fault, Faulty, LinkFault, MemcachedServer, Plan, Proxy, RedisServer, remote_tier_conforms,
+    },
 };
 
-use crate::{through, timed, wait};
+use crate::{servers::stat, through, timed, wait};
 
 const LIFE: Duration = Duration::from_secs(600);
 
@@ -124,5 +126,24 @@ async fn each_fault_of_a_link_is_felt_and_healed() {
             assert!(start.elapsed() < Duration::from_secs(2), "{fault:?} is not healed");
             wait(10).await;
         }
+    }
+}
+
+/// What it held is let go with it.
+#[tokio::test]
+async fn a_proxy_dropped_while_it_holds_leaves_no_connection() {
+    let server = MemcachedServer::start().await.unwrap();
+    for _ in 0..20 {
+        let proxy = Proxy::before(server.port()).await.unwrap();
+        let tier = Memcached::new(&proxy.address()).unwrap();
+        let tier = tier.response_timeout(Duration::from_millis(50));
+        let _ = tier.ping().await;
+        proxy.inject(LinkFault::HoldRequests);
+        assert!(tier.ping().await.is_err());
+    }
+    let start = Instant::now();
+    while stat(&server, "curr_connections").await > 4 {
+        assert!(start.elapsed() < Duration::from_secs(10), "connections are left");
+        wait(10).await;
     }
 }

@@ -6,6 +6,7 @@
 //! | `broken.rs` | that the suite of L1 finds the faults of a broken tier |
 //! | `broken_remote.rs` | that the suite of L2 finds the faults of broken batches |
 //! | `quick.rs` | what Quick does with the dead, the heavy and the unevenly spread |
+//! | `moka.rs` | what Moka makes of weights that change, and of entries that are too heavy |
 //! | `bounds.rs` | L1 and Memory under pressure: bounds, eviction, threads |
 //! | `remote.rs` | the conformance suite of L2, run by Memory, real Redis and memcached servers, on both runtimes |
 //! | `chain.rs` | two and three tiers as one: the suite, copies and their lives, tiers that are dead or hang |
@@ -21,10 +22,14 @@
 //! | `login.rs` | passwords of every kind, and that none is ever shown |
 //! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment; before either server |
 //! | `memcached.rs` | what is particular to memcached: seconds, sizes, numbers that begin anew, shares |
+//! | `memcached_fills.rs` | fills on memcached whose connection, number or token is gone, and leases asked for at once |
+//! | `memcached_storm.rs` | a storm of everything on few keys of a memcached that is frozen and restarted |
+//! | `memcached_lines.rs` | memcached's connections: foreign answers, slow lines, one deadline for a call |
 //! | `batches.rs` | several keys at once on memcached: shares, failures and drops in the middle of a pipeline |
 //! | `runtimes.rs` | successive runtimes, no runtime, a thousand first users |
 //! | `tls.rs` | Redis over TLS and over a unix socket, and as a user of an access list |
 //! | `load.rs` | a load whose every answer is known, for the tests of many servers |
+//! | `stepper.rs` | a line to a memcached that lets commands through one by one |
 //! | `servers.rs` | real servers of either kind, so that one test serves both |
 
 // Tests start threads and runtimes of their own, wait for real servers, and end with a panic.
@@ -45,6 +50,10 @@ mod load;
 mod local;
 mod login;
 mod memcached;
+mod memcached_fills;
+mod memcached_lines;
+mod memcached_storm;
+mod moka;
 mod outage;
 mod quick;
 mod redis_batches;
@@ -52,6 +61,7 @@ mod remote;
 mod runtimes;
 mod sentinel;
 mod servers;
+mod stepper;
 mod tls;
 mod wire;
 

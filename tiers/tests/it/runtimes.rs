@@ -10,12 +10,12 @@ use std::{
 
 use bytes::Bytes;
 use tiered_tiers::{
-    Redis, RemoteTier, TierError,
-    testing::{Proxy, RedisServer},
+    Memcached, Redis, RemoteTier, TierError,
+    testing::{MemcachedServer, Proxy, RedisServer},
 };
 use tokio::runtime::{Builder, Runtime};
 
-use crate::through;
+use crate::{servers::stat, through, wait};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -124,4 +124,50 @@ async fn a_dropped_dialler_hands_its_turn_on() {
         diallers.pop().unwrap().await.unwrap().unwrap();
     }
     tier.ping().await.unwrap();
+}
+
+/// A runtime for each request, say: what it has dialled is closed when it ends.
+#[test]
+fn ended_runtimes_leave_no_connections_to_memcached() {
+    let own = runtime();
+    let server = own.block_on(MemcachedServer::start()).unwrap();
+    let tier = Memcached::new(&server.address()).unwrap();
+    let held = runtime();
+    held.block_on(tier.ping()).unwrap();
+    for round in 0..30 {
+        let ended = if round % 2 == 0 {
+            runtime()
+        } else {
+            Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+        };
+        ended.block_on(async {
+            let get = || tier.get(b"k");
+            let all = tokio::join!(get(), get(), get(), get(), get(), get(), get(), get());
+            assert_eq!(all.0, Ok(None));
+        });
+    }
+    own.block_on(async {
+        // One of the runtime that lives, one that asks; the server closes them when it comes to it.
+        for _ in 0..500 {
+            if stat(&server, "curr_connections").await <= 4 {
+                return;
+            }
+            wait(10).await;
+        }
+        panic!("{} connections", stat(&server, "curr_connections").await);
+    });
+    held.block_on(tier.ping()).unwrap();
+}
+
+/// Name resolution takes a thread, and the system has none left.
+#[test]
+fn a_resolver_without_threads_is_an_error_and_no_panic() {
+    let runtime =
+        Builder::new_current_thread().enable_all().thread_stack_size(1 << 46).build().unwrap();
+    let tiers: [&dyn RemoteTier; 2] =
+        [&Memcached::new("localhost:1").unwrap(), &Redis::new("redis://localhost:1/").unwrap()];
+    for tier in tiers {
+        let pong = runtime.block_on(tier.ping());
+        assert!(matches!(pong, Err(TierError::Unreachable(_))), "{}: {pong:?}", tier.name());
+    }
 }

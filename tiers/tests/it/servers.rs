@@ -156,3 +156,46 @@ async fn command(read: &mut (impl AsyncBufRead + Unpin)) -> Option<Vec<String>> 
     }
     Some(words)
 }
+/// One of a memcached's statistics.
+pub(crate) async fn stat(server: &MemcachedServer, name: &str) -> u64 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(server.address()).await.unwrap();
+    stream.write_all(b"stats\r\nquit\r\n").await.unwrap();
+    let mut stats = String::new();
+    stream.read_to_string(&mut stats).await.unwrap();
+    let prefix = format!("STAT {name} ");
+    let line = stats.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap();
+    line.trim().parse().unwrap()
+}
+
+/// The other half of the test below, in a process of its own.
+#[tokio::test]
+async fn a_test_that_aborts_with_a_server() {
+    if std::env::var_os("TIERED_ABORTS").is_some() {
+        let (one, two) =
+            (RedisServer::start().await.unwrap(), MemcachedServer::start().await.unwrap());
+        println!("PORTS {} {} ", one.port(), two.port());
+        std::process::abort();
+    }
+}
+
+/// It drops nothing, and its servers end all the same.
+#[tokio::test]
+async fn a_test_that_aborts_leaves_no_server_behind() {
+    let aborted = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "servers::a_test_that_aborts_with_a_server", "--nocapture"])
+        .env("TIERED_ABORTS", "1")
+        .output()
+        .unwrap();
+    assert!(!aborted.status.success());
+    let told = String::from_utf8_lossy(&aborted.stdout);
+    let (_, ports) = told.split_once("PORTS ").unwrap();
+    for port in ports.split(' ').take(2) {
+        let port: u16 = port.parse().unwrap();
+        let start = std::time::Instant::now();
+        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            assert!(start.elapsed() < Duration::from_secs(20), "the server at {port} lives on");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
