@@ -137,7 +137,7 @@ where
     ///
     /// It is called once, unless another caller gives up a load that this one waited for, and not at all if
     /// nothing is missing. Keys that others load already are waited for. It may borrow: it runs in this future,
-    /// and if this future is dropped, those who wait for its keys take over with their own loaders.
+    /// and if this future is dropped, those who wait for its keys take over with their own loaders. As the loader of one key, it must not read its own keys from this cache.
     ///
     /// # Errors
     /// For each key as [`load`](Request::load) of one. A loader's error is that of all keys that it was

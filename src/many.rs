@@ -67,6 +67,7 @@ where
     let Many { stack, codec, options, upgrade } = many;
     let (mut begun, mut reads) = (Vec::with_capacity(keys.len()), Vec::new());
     for (place, key) in keys.iter().enumerate() {
+        breathe(place).await;
         begun.push(match walk::begin::<T>(stack, key, options, Wanted::Any) {
             Ok(Some(landed)) => Some(Ok(landed)),
             Err(error) => Some(Err(error)),
@@ -242,7 +243,8 @@ where
 {
     let mut ended = Vec::with_capacity(leads.len());
     let mut flying: Vec<Flying<'_, C>> = Vec::with_capacity(leads.len());
-    for (at, leader) in leads {
+    for (count, (at, leader)) in leads.into_iter().enumerate() {
+        breathe(count).await;
         if let Some(read) = reads.get(at) {
             flying.push((at, Leading::begin(&read.walk, leader, waited)));
         }
@@ -267,7 +269,8 @@ where
     let begun = stack.clock.now();
     let mut loaded = load::run_batch(loader, wanted, stack.load_timeout, &stack.meter).await;
     let mut rests = Vec::with_capacity(flying.len());
-    for (at, leading) in flying {
+    for (count, (at, leading)) in flying.into_iter().enumerate() {
+        breathe(count).await;
         let loaded = match &mut loaded {
             Ok(found) => Ok(found.remove(&leading.walk.key)),
             Err(error) => Err(error.clone()),
@@ -297,6 +300,7 @@ async fn step<'a, C>(
             let taken = take(leading);
             steps.push(async move { (at, taken.await) });
         }
+        breathe(PIECE - 1).await;
         for (at, step) in pieces.run(join_all(steps)).await {
             match step {
                 ControlFlow::Break(walked) => ended.push((at, walked)),
@@ -305,6 +309,13 @@ async fn step<'a, C>(
         }
     }
     further
+}
+
+/// Lets other tasks of the thread run, after every piece of a long loop.
+async fn breathe(count: usize) {
+    if count % PIECE == PIECE - 1 {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Does what is left to do on L2, a piece at a time.
