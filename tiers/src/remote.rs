@@ -168,7 +168,8 @@ pub trait RemoteTier: Send + Sync + Debug + 'static {
         claim: Claim,
     ) -> Result<Lease, TierError>;
 
-    /// Stores `bytes` for `life` if `token` still holds the lease of `key`.
+    /// Stores `bytes` for `life` if `token` still holds the lease of `key`. Where a tier cannot tell whether
+    /// it does, and what is there may be older than `bytes`, that is an error and not [`Fill::Refused`].
     async fn fill(
         &self,
         key: &[u8],
@@ -194,7 +195,8 @@ pub trait RemoteTier: Send + Sync + Debug + 'static {
     /// Reads several keys; the answers come in their order, and one that fails fails no other. A key may
     /// come twice.
     ///
-    /// One by one, 64 at once, unless the tier has a better way.
+    /// One by one, 64 at once, unless the tier has a better way. Each of them has its own deadline then, so a
+    /// server that hangs costs one for every 64 keys.
     async fn get_many(&self, keys: &[&[u8]]) -> Vec<Result<Option<Found>, TierError>> {
         in_order(keys.iter().map(|key| self.get(key)).collect()).await
     }

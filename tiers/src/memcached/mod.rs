@@ -3,7 +3,7 @@
 //! The story of an operation: [`key`] spells the key for the wire, [`servers`] picks its server, [`pool`]
 //! finds a [`connection`] of the caller's runtime, dialled if need be, which sends commands in one
 //! piece and reads their answers ([`exchange`]) within one [`budget`], and this file turns those into the
-//! contract's words. [`fill`] and [`batch`] have their own.
+//! contract's words; [`fill`] does so for what ends a lease, and [`batch`] for several keys.
 //!
 //! # The fence, without scripts
 //!
