@@ -208,7 +208,7 @@ async fn sentinel(
         let file = process.directory().join("sentinel.conf");
         fs::write(&file, lines.join("\n"))?;
         let arguments = [file.to_string_lossy().into_owned(), "--sentinel".into()];
-        process.launch(&arguments, async |number| serves(port, None, number).await).await?;
+        process.launch(&arguments, async |number| serves(port, password, number).await).await?;
         Ok(Sentinel { port, password: password.map(Into::into), process })
     })
     .await
