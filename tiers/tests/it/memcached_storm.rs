@@ -1,6 +1,6 @@
 //! A storm on few keys of a memcached: loads under leases of both kinds, sets, deletes and reads of several
 //! processes, a quarter of them dropped midway, while the server is frozen and restarted. Nothing older than
-//! what was acknowledged is read. `TIERED_STORM` is the number of turns of each task.
+//! what was acknowledged is read. `TIERED_TURNS` is the number of turns of each task.
 
 use std::{
     sync::{
@@ -121,7 +121,7 @@ fn bytes(at: usize, version: u64) -> Bytes {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_older_than_what_was_acknowledged_is_read() {
     let turns: u64 =
-        std::env::var("TIERED_STORM").map_or(6_000, |turns| turns.parse().expect("a number"));
+        std::env::var("TIERED_TURNS").map_or(6_000, |turns| turns.parse().expect("a number"));
     let mut server = MemcachedServer::start().await.unwrap();
     let process = |connections| {
         let tier = Memcached::new(&server.address()).unwrap().connections(connections);
