@@ -49,6 +49,7 @@ labels! {
         Miss = "miss",
         Granted = "granted",
         Held = "held",
+        OnHold = "on_hold",
         Stored = "stored",
         Refused = "refused",
         Skipped = "skipped",

@@ -244,6 +244,7 @@ impl<'a> Session<'a> {
             let (granted, found) = match self.l2.lease(&key, token, claim, &mut self.budget).await {
                 Ok(Lease::Granted(found)) => (true, found),
                 Ok(Lease::Held(found)) => (false, found),
+                Ok(Lease::OnHold) => (false, None),
                 Err(error) => {
                     self.failure = Some(error);
                     return Leased::Nothing;

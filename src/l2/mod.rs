@@ -160,6 +160,7 @@ impl L2 {
         let seen = |lease: &Lease| match lease {
             Lease::Granted(_) => OpResult::Granted,
             Lease::Held(_) => OpResult::Held,
+            Lease::OnHold => OpResult::OnHold,
         };
         self.run(
             Op::Lease,

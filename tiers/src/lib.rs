@@ -1,7 +1,8 @@
 //! Where entries of the tiered cache live.
 //!
-//! Two contracts and their implementations. A [`LocalTier`] (L1) holds live values in this process,
-//! synchronously; a [`RemoteTier`] (L2) holds opaque bytes behind an `await`. Neither knows the
+//! Three contracts and their implementations. A [`LocalTier`] (L1) holds live values in this process,
+//! synchronously; a [`RemoteTier`] (L2) holds opaque bytes behind an `await`; a [`Bus`] carries
+//! invalidations to the L1 of other processes. None knows the
 //! engine or the codecs: a tier stores, forgets and fences, and never judges freshness.
 //!
 //! | tier | contract | feature |
@@ -13,22 +14,26 @@
 //! | [`Redis`] | remote | `redis` |
 //! | [`Memcached`] | remote | `memcached` |
 //! | [`Chain`] | remote, two of them as one: `near.then(far)` | always |
+//! | [`LocalBus`] | bus, in this process | always |
 //!
 //! A new tier is one file here that implements one of the contracts.
 
 #[cfg(any(feature = "dashmap", feature = "moka", feature = "quick"))]
 mod bound;
+mod bus;
 mod chain;
 mod clock;
 #[cfg(feature = "dashmap")]
 mod dashmap;
 mod error;
 mod local;
+mod local_bus;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
 #[cfg(feature = "moka")]
 mod moka;
+pub mod protocol;
 #[cfg(feature = "quick")]
 mod quick;
 #[cfg(feature = "redis")]
@@ -50,10 +55,13 @@ pub use self::quick::Quick;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
 pub use self::{
+    bus::{Bus, BusPolled, LogName},
     chain::Chain,
     clock::Clock,
     error::{ConfigError, TierError},
     local::{LocalEntry, LocalMeta, LocalTier, Value},
+    local_bus::LocalBus,
     memory::Memory,
-    remote::{Abilities, Claim, Fill, Found, Lease, LeaseToken, Progress, RemoteTier},
+    protocol::HoldEnd,
+    remote::{Abilities, Claim, Fill, Found, Incarnation, Lease, LeaseToken, Progress, RemoteTier},
 };

@@ -20,16 +20,28 @@
 //! | `set` | replaced | dropped |
 //! | `delete` | dropped | dropped |
 //! | `clear` | dropped | dropped |
+//! | `renew` | untouched | lives longer if the token stands |
+//! | `hold` | dropped | dropped, and granted to nobody |
+//! | `end_hold` | dropped | dropped; granted again to who asks |
+//!
+//! A *hold* is a writer's: while it writes the source, what others load is not stored. The whole of it is a state
+//! machine, [`protocol::Record`](crate::protocol::Record), which every tier behaves like.
+//!
+//! # Runs of a server
+//!
+//! A server that comes back with old data brings back values, and leases, that were dropped. So a tier that can
+//! names the *run* of the server behind each answer: [`Incarnation`]. The engine writes into an entry in which run it
+//! was stored, and does not believe one that is of another.
 //!
 //! The rejected alternative, deleting twice with a delay, only makes the race rarer.
 
-use std::{fmt, fmt::Debug, sync::Arc, time::Duration};
+use std::{fmt, fmt::Debug, num::NonZeroU64, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream};
 
-use crate::{Chain, ConfigError, TierError};
+use crate::{Chain, ConfigError, TierError, protocol::HoldEnd};
 
 /// How many of a batch are under way at once, where a tier asks for them one by one.
 const AT_ONCE: usize = 64;
@@ -49,6 +61,26 @@ pub struct Found {
     /// it holds: it may serve a value after its end, with the remaining life of before. By no more than the
     /// pause, and until it looks at its clock again.
     pub remaining: Option<Duration>,
+    /// The run of the server that answered; `None` from a tier that cannot tell.
+    pub incarnation: Option<Incarnation>,
+}
+
+/// One run of a server: from its start, or its promotion, to its end. Compared for equality only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Incarnation(NonZeroU64);
+
+impl Incarnation {
+    /// By a number that is another for each run: a hash of the server's own random name for it.
+    #[must_use]
+    pub fn new(number: u64) -> Self {
+        Self(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
+    }
+
+    /// The number; never 0.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0.get()
+    }
 }
 
 /// A random 128-bit token that owns one lease, from the operating system's generator: two processes
@@ -98,6 +130,8 @@ pub enum Lease {
     Granted(Option<Found>),
     /// Another token stands. With it what is stored under the key at that moment.
     Held(Option<Found>),
+    /// A writer holds the key: what is loaded now must not be stored, nor kept in L1.
+    OnHold,
 }
 
 /// What became of a fill.
@@ -181,7 +215,49 @@ pub trait RemoteTier: Send + Sync + Debug + 'static {
     /// Gives the lease of `key` up, if `token` still holds it.
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError>;
 
-    /// Stores `bytes` for `life` whoever holds the lease, and drops it. A value that this tier does
+    /// Lets the lease of `key` live for `life` from now, if `token` still holds it; says whether it does. A
+    /// renewal may be late: it must not take a lease that was dropped.
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        let _ = (key, token, life);
+        Err(TierError::Unsupported("renewal of leases".into()))
+    }
+
+    /// Drops the value and the lease of `key`, and holds it for `life`: no lease is granted, not even by force. With
+    /// a token that holds it already, for `life` from now. Several may hold a key at once.
+    ///
+    /// A late command of a holder that gave up holds the key until its life is over, and harms nothing else.
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        let _ = (key, token, life);
+        Err(TierError::Unsupported("holds".into()))
+    }
+
+    /// Drops the value and the lease of `key`, and the hold of `token`. A `lease` (its token and its life) is granted
+    /// in the same step if no other hold stood since this one began: [`HoldEnd::Alone`].
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        let _ = (key, token, lease);
+        Err(TierError::Unsupported("holds".into()))
+    }
+
+    /// The run of the server that `key` is stored on, as far as the tier's connection to it knows; dials if there
+    /// is none. `None` from a tier that cannot tell. What is asked *before* a lease or a `set` may be older than the
+    /// run that stores, never newer.
+    async fn incarnation(&self, key: &[u8]) -> Result<Option<Incarnation>, TierError> {
+        let _ = key;
+        Ok(None)
+    }
+
+    /// Stores `bytes` for `life` whoever holds the lease, and drops it; but on a key that a writer
+    /// [holds](Self::hold) nothing is stored, and the old value goes: [`Fill::Refused`]. A value that this tier does
     /// not keep ([`Fill::Skipped`]) takes the old one away all the same.
     ///
     /// Of two concurrent calls one wins whole; the other is [`Fill::Refused`]. After an error, or when the future is dropped, the
@@ -284,6 +360,32 @@ impl<T: RemoteTier + ?Sized> RemoteTier for Arc<T> {
 
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         (**self).release(key, token).await
+    }
+
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        (**self).renew(key, token, life).await
+    }
+
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        (**self).hold(key, token, life).await
+    }
+
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        (**self).end_hold(key, token, lease).await
+    }
+
+    async fn incarnation(&self, key: &[u8]) -> Result<Option<Incarnation>, TierError> {
+        (**self).incarnation(key).await
     }
 
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {

@@ -215,7 +215,7 @@ fn leased(lease: Result<Lease, TierError>, token: LeaseToken) -> (Seen, Option<L
             Some(found) => (Seen::Found(found), None),
             None => (Seen::Absent(None), None),
         },
-        Err(_) => (Seen::Absent(None), None),
+        Ok(Lease::OnHold) | Err(_) => (Seen::Absent(None), None),
     }
 }
 

@@ -51,7 +51,7 @@ mod tests {
     fn there_and_back(bytes: &[u8], life: Duration, stay: Duration) -> (Found, Duration, usize) {
         let (stored, stored_for) = wrap(Bytes::copy_from_slice(bytes), life, stay);
         let length = stored.len();
-        let found = Found { bytes: stored, remaining: Some(stored_for) };
+        let found = Found { bytes: stored, remaining: Some(stored_for), incarnation: None };
         (unwrap(found).unwrap(), stored_for, length)
     }
 
@@ -81,7 +81,7 @@ mod tests {
     fn what_was_cut_off_is_no_value() {
         for length in MAGIC.len()..HEADER {
             let bytes = wrap(Bytes::new(), 2 * SECOND, SECOND).0.slice(..length);
-            assert_eq!(unwrap(Found { bytes, remaining: Some(SECOND) }), None);
+            assert_eq!(unwrap(Found { bytes, remaining: Some(SECOND), incarnation: None }), None);
         }
     }
 }

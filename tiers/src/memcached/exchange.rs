@@ -199,7 +199,7 @@ impl Answer {
         // The server counts seconds of a clock that may be one behind.
         let remaining = u64::try_from(self.ttl?).ok();
         let remaining = remaining.map(|seconds| Duration::from_secs(seconds.saturating_sub(1)));
-        Some(Found { bytes, remaining })
+        Some(Found { bytes, remaining, incarnation: None })
     }
 }
 

@@ -63,7 +63,7 @@ impl Store {
     /// The value under `key`, unless it has expired.
     pub(super) fn found(&self, key: &[u8], now: Instant) -> Option<Found> {
         let (bytes, remaining) = self.values.live(key, now)?;
-        Some(Found { bytes: bytes.clone(), remaining: Some(remaining) })
+        Some(Found { bytes: bytes.clone(), remaining: Some(remaining), incarnation: None })
     }
 
     /// Whether `token` stands on `key`.

@@ -60,10 +60,11 @@ pub(super) fn found(pttl: Value, value: Value) -> Result<Option<Found>, TierErro
         (_, None) => None,
         // Absent a moment before: stored in between, and its life was not seen.
         (-2, Some(_)) => None,
-        (-1, Some(bytes)) => Some(Found { bytes, remaining: None }),
+        (-1, Some(bytes)) => Some(Found { bytes, remaining: None, incarnation: None }),
         (pttl, Some(bytes)) => {
             let millis = u64::try_from(pttl).map_err(|_| unexpected("negative life"))?;
-            Some(Found { bytes, remaining: Some(Duration::from_millis(millis)) })
+            let remaining = Some(Duration::from_millis(millis));
+            Some(Found { bytes, remaining, incarnation: None })
         }
     })
 }
@@ -74,7 +75,8 @@ pub(super) fn lease(value: Value) -> Result<Lease, TierError> {
     let found = found(pttl, value)?;
     Ok(match integer(granted)? {
         0 => Lease::Held(found),
-        _ => Lease::Granted(found),
+        1 => Lease::Granted(found),
+        _ => Lease::OnHold,
     })
 }
 

@@ -208,6 +208,7 @@ impl<T: RemoteTier> RemoteTier for Faulty<T> {
         Ok(match lease {
             Lease::Granted(found) => Lease::Granted(self.pass(key, found, is_wrong)),
             Lease::Held(found) => Lease::Held(self.pass(key, found, is_wrong)),
+            Lease::OnHold => Lease::OnHold,
         })
     }
 

@@ -159,7 +159,7 @@ async fn a_storm(seed: u64, met: &Arc<Met>) {
                                         found.iter().for_each(judge);
                                         return;
                                     }
-                                    Err(_) => return,
+                                    Ok(Lease::OnHold) | Err(_) => return,
                                 }
                                 let loaded = source.load(Ordering::SeqCst);
                                 tokio::time::sleep(Duration::from_micros(random.u64(..8_000)))

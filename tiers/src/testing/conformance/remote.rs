@@ -74,7 +74,7 @@ pub(super) async fn stored(tier: &dyn RemoteTier, key: &[u8]) -> Option<Bytes> {
 pub(super) async fn granted(tier: &dyn RemoteTier, key: &[u8], token: LeaseToken) -> Option<Found> {
     match tier.lease(key, token, LIFE, Claim::IfFree).await.unwrap() {
         Lease::Granted(found) => found,
-        Lease::Held(_) => panic!("the lease is held"),
+        other => panic!("the lease was not granted: {other:?}"),
     }
 }
 

@@ -1,0 +1,202 @@
+//! One key on a server: its value, the lease on it, and the holds of those who write its source.
+//!
+//! | step | value | lease | holds |
+//! |---|---|---|---|
+//! | `lease` | read | taken, if free or by force, and nobody holds | untouched |
+//! | `renew` | untouched | lives longer, if the token stands | untouched |
+//! | `fill` | stored, if the token stands | dropped, if it stands | untouched |
+//! | `release` | untouched | dropped, if the token stands | untouched |
+//! | `delete` | dropped | dropped | untouched |
+//! | `hold` | dropped | dropped | one more, or one renewed |
+//! | `end_hold` | dropped | dropped; granted, if it was alone and asks for it | one less |
+//!
+//! While a hold stands, the source is being written: what is loaded now may be the old value or the new one, and
+//! nobody gets a lease to store it. Holds are a set, for several may write at once: with one place for them all, the
+//! first to end would open the key under the second. Each ends by the server's clock, if its writer dies.
+
+use crate::Claim;
+
+/// A key's state. `V` is what is stored, `K` a token, `T` a moment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Record<V, K, T> {
+    value: Option<Until<V, T>>,
+    lease: Option<Until<K, T>>,
+    holds: Vec<Hold<K, T>>,
+}
+
+/// Something that ends.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Until<X, T> {
+    what: X,
+    end: T,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Hold<K, T> {
+    token: K,
+    end: T,
+    /// Another hold stood at some time of this one's.
+    overlapped: bool,
+}
+
+/// What came of asking for a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Granted {
+    /// The token stands now.
+    Yes,
+    /// Another token stands.
+    Held,
+    /// A writer holds the key.
+    OnHold,
+}
+
+/// How a hold ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HoldEnd {
+    /// It stood to the end, and no other hold stood meanwhile: whatever was written under it was written last.
+    Alone,
+    /// It stood to the end, and another hold stood at some time: nobody knows who wrote last.
+    Overlapped,
+    /// It was gone: it had expired, or was evicted.
+    Lost,
+}
+
+impl<V, K, T> Default for Record<V, K, T> {
+    fn default() -> Self {
+        Self { value: None, lease: None, holds: Vec::new() }
+    }
+}
+
+impl<V, K: PartialEq, T: PartialOrd + Copy> Record<V, K, T> {
+    /// The value and its end, unless that is over.
+    pub fn value(&self, now: T) -> Option<(&V, T)> {
+        let value = self.value.as_ref().filter(|value| now < value.end)?;
+        Some((&value.what, value.end))
+    }
+
+    /// Whether `token` stands.
+    pub fn is_leased_to(&self, now: T, token: &K) -> bool {
+        self.lease.as_ref().is_some_and(|lease| now < lease.end && lease.what == *token)
+    }
+
+    /// Whether some writer holds the key.
+    pub fn is_on_hold(&self, now: T) -> bool {
+        self.holds.iter().any(|hold| now < hold.end)
+    }
+
+    /// Whether nothing of it is left.
+    pub fn is_empty(&self, now: T) -> bool {
+        let leased = self.lease.as_ref().is_some_and(|lease| now < lease.end);
+        self.value(now).is_none() && !leased && !self.is_on_hold(now)
+    }
+
+    /// Takes the lease until `end`. A token that stands is granted again.
+    pub fn lease(&mut self, now: T, token: K, end: T, claim: Claim) -> Granted {
+        if self.is_on_hold(now) {
+            return Granted::OnHold;
+        }
+        let free = self.lease.as_ref().is_none_or(|lease| now >= lease.end || lease.what == token);
+        if !free && claim == Claim::IfFree {
+            return Granted::Held;
+        }
+        self.lease = Some(Until { what: token, end });
+        Granted::Yes
+    }
+
+    /// Lets the lease live until `end`. Says whether the token stood.
+    pub fn renew(&mut self, now: T, token: &K, end: T) -> bool {
+        let stands = self.is_leased_to(now, token);
+        if let Some(lease) = self.lease.as_mut().filter(|_| stands) {
+            lease.end = end;
+        }
+        stands
+    }
+
+    /// Stores a value until `end`, if the token stands, which is then dropped. Says whether it did.
+    pub fn fill(&mut self, now: T, token: &K, value: V, end: T) -> bool {
+        let stands = self.is_leased_to(now, token);
+        if stands {
+            self.value = Some(Until { what: value, end });
+            self.lease = None;
+        }
+        stands
+    }
+
+    /// Drops the lease, if the token stands.
+    pub fn release(&mut self, now: T, token: &K) {
+        if self.is_leased_to(now, token) {
+            self.lease = None;
+        }
+    }
+
+    /// Drops the value and the lease.
+    pub fn delete(&mut self) {
+        (self.value, self.lease) = (None, None);
+    }
+
+    /// Drops the value and the lease, and holds the key until `end`. A token that holds already holds longer.
+    pub fn hold(&mut self, now: T, token: K, end: T) {
+        self.delete();
+        self.holds.retain(|hold| now < hold.end);
+        if let Some(own) = self.holds.iter_mut().find(|hold| hold.token == token) {
+            own.end = end;
+            return;
+        }
+        let overlapped = !self.holds.is_empty();
+        self.holds.iter_mut().for_each(|hold| hold.overlapped = true);
+        self.holds.push(Hold { token, end, overlapped });
+    }
+
+    /// Drops the value, the lease and this hold. If it was alone all the time, `lease` is granted.
+    pub fn end_hold(&mut self, now: T, token: &K, lease: Option<(K, T)>) -> HoldEnd {
+        self.delete();
+        self.holds.retain(|hold| now < hold.end);
+        let Some(own) = self.holds.iter().position(|hold| hold.token == *token) else {
+            return HoldEnd::Lost;
+        };
+        if self.holds.swap_remove(own).overlapped {
+            return HoldEnd::Overlapped;
+        }
+        self.lease = lease.map(|(what, end)| Until { what, end });
+        HoldEnd::Alone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Key = Record<&'static str, u8, u8>;
+
+    #[test]
+    fn a_fill_needs_the_token_that_stands() {
+        let mut key = Key::default();
+        assert_eq!(key.lease(0, 1, 5, Claim::IfFree), Granted::Yes);
+        assert_eq!(key.lease(1, 2, 6, Claim::IfFree), Granted::Held);
+        key.delete();
+        assert!(!key.fill(2, &1, "old", 9));
+        assert_eq!(key.lease(2, 2, 6, Claim::IfFree), Granted::Yes);
+        assert!(key.renew(5, &2, 10) && key.fill(9, &2, "new", 20));
+        assert_eq!(key.value(19), Some((&"new", 20)));
+        assert_eq!((key.value(20), key.is_empty(20)), (None, true));
+    }
+
+    #[test]
+    fn nobody_leases_a_key_that_is_held_and_the_first_to_end_does_not_open_it() {
+        let mut key = Key::default();
+        key.hold(0, 1, 5);
+        key.hold(1, 2, 9);
+        assert_eq!(key.end_hold(2, &1, Some((7, 9))), HoldEnd::Overlapped);
+        assert_eq!(key.lease(3, 8, 9, Claim::ByForce), Granted::OnHold);
+        assert_eq!(key.end_hold(4, &2, Some((7, 9))), HoldEnd::Overlapped);
+        assert_eq!(key.lease(4, 8, 9, Claim::IfFree), Granted::Yes);
+        key.hold(5, 3, 9);
+        key.hold(8, 3, 12);
+        assert_eq!(key.end_hold(11, &3, Some((7, 15))), HoldEnd::Alone);
+        assert!(key.fill(12, &7, "mine", 20));
+        key.hold(13, 4, 14);
+        assert_eq!(key.lease(14, 9, 20, Claim::IfFree), Granted::Yes);
+        assert_eq!(key.end_hold(15, &4, None), HoldEnd::Lost);
+        assert!(!key.fill(16, &9, "read meanwhile", 20));
+    }
+}
