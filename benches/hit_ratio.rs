@@ -92,6 +92,7 @@ fn replay(tier: &dyn LocalTier, trace: &[usize]) -> usize {
         fresh_until: now + LIFE,
         stale_until: now + LIFE,
         proven_until: now + LIFE,
+        generation: 0,
         type_id: TypeId::of::<u64>(),
         schema: 0,
     };

@@ -184,6 +184,7 @@ fn entry(value: Arc<User>) -> LocalEntry {
         fresh_until: end,
         stale_until: end,
         proven_until: end,
+        generation: 0,
         type_id: TypeId::of::<User>(),
         schema: 0,
     };

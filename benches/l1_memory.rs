@@ -38,6 +38,7 @@ fn bytes(inserted: u64, make: impl Fn() -> Box<dyn LocalTier>) -> f64 {
         fresh_until: now + LIFE,
         stale_until: now + LIFE,
         proven_until: now + LIFE,
+        generation: 0,
         type_id: TypeId::of::<u64>(),
         schema: 0,
     };

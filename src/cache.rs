@@ -11,8 +11,8 @@ use tiered_codecs::CodecFor;
 use tokio::task::JoinSet;
 
 use crate::{
-    Ack, Cleared, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth, l2::L2, prefix,
-    probe, read, stack::Stack, write,
+    Ack, BusHealth, Cleared, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth, l2::L2,
+    prefix, probe, read, stack::Stack, write,
 };
 
 /// A cache for every type of an application. Cheap to clone: clones are the same cache.
@@ -169,7 +169,12 @@ impl<C> Tiered<C> {
             latency: start.elapsed(),
         });
         let l2 = probe::l2_health(&self.stack).await;
-        Health { l1, l2, pending: self.stack.pending.len(), enabled: self.is_enabled() }
+        let now = self.stack.clock.now();
+        let bus = self.stack.bus.as_ref().map(|bus| BusHealth {
+            name: bus.name(),
+            proven: bus.view.proven_as_of().map(|as_of| now.saturating_duration_since(as_of)),
+        });
+        Health { l1, l2, bus, pending: self.stack.pending.len(), enabled: self.is_enabled() }
     }
 
     /// What the cache counted since it was built.
@@ -196,6 +201,11 @@ impl<C> Tiered<C> {
     /// waited for. The cache stays usable. Detached loads also outlive the last handle, until they
     /// end.
     pub async fn shutdown(&self) {
+        if let Some(bus) =
+            self.stack.bus.as_ref().filter(|_| tokio::runtime::Handle::try_current().is_ok())
+        {
+            bus.shutdown().await;
+        }
         let mut tasks = std::mem::take(&mut *self.stack.tasks.lock());
         // Outside a runtime nobody can wait: what is left is dropped.
         if tasks.is_empty() || tokio::runtime::Handle::try_current().is_err() {

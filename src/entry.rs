@@ -75,20 +75,21 @@ impl<T: Send + Sync + 'static> Entry<T> {
         self.weight.is_none()
     }
 
-    /// The entry for L1, with its weight. `begun` is when its load began: an invalidation elsewhere
-    /// may have come since.
+    /// The entry for L1, with its weight. `begun` is when its load began, and `generation` that of the bus' view then: an
+    /// invalidation elsewhere may have come since.
     pub(crate) fn local(
         &self,
         stack: &Stack,
         options: &Options,
-        begun: Instant,
+        (begun, generation): (Instant, u64),
         packed: Option<&Bytes>,
     ) -> Keep {
         let meta = LocalMeta {
             born: self.now,
             fresh_until: self.now + self.fresh_for,
-            stale_until: (self.now + self.life()).min(read::unproven_until(stack, begun)),
+            stale_until: (self.now + self.life()).min(read::kept_until(stack, begun)),
             proven_until: read::proven_until(stack, begun),
+            generation,
             type_id: TypeId::of::<T>(),
             schema: options.schema,
         };

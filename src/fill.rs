@@ -4,14 +4,22 @@
 //! leader. When L2 failed on the way there is no lease, so nothing is stored there and no second
 //! budget is spent. Each step is a method of [`Leading`], so that a batch can walk many leaders from
 //! step to step together.
+//!
+//! The lease is the single flight of all processes. Who gets it loads, and renews it meanwhile; the others serve
+//! what is stale if they have it, else wait for the value, and after too long a wait load for themselves and store
+//! nothing. They ask at growing intervals: a value that appears says nothing on the bus, which carries changes only.
 
 use std::{
+    convert::Infallible,
+    future::pending,
     ops::ControlFlow,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use tiered_codecs::CodecFor;
 use tiered_tiers::Claim;
 
@@ -27,6 +35,10 @@ use crate::{
     stack::{Landed, Leader, Walked},
     walk::{self, Walk},
 };
+
+/// How long a leader waits before it asks again what another process' load has come to, at first and at most.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(4);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a leader goes about it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,9 +85,16 @@ where
         ControlFlow::Break(walked) => return walked,
         ControlFlow::Continue(leading) => leading,
     };
+    if leading.waits() {
+        leading = match leading.wait::<T>().await {
+            ControlFlow::Break(walked) => return walked,
+            ControlFlow::Continue(leading) => leading,
+        };
+    }
     let (stack, context) = (&walk.stack, LoadContext::default());
     let begun = stack.clock.now();
-    let loaded = load::run(loader, context.clone(), stack.load_timeout, &stack.meter).await;
+    let loading = load::run(loader, context.clone(), stack.load_timeout, &stack.meter);
+    let loaded = leading.renewing(loading).await;
     let (walked, rest) = leading.end(loaded, context.told(), begun);
     if let Some(rest) = rest {
         rest.finish().await;
@@ -92,8 +111,21 @@ pub(crate) struct Leading<'a, C> {
     /// What L2 had to serve when the load fails.
     fallback: Option<Landed>,
     lease: Option<Granted>,
+    /// Why it has no lease.
+    obstacle: Option<Obstacle>,
     /// It has looked into the cache.
     looked: bool,
+}
+
+/// Why a leader got no lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Obstacle {
+    /// Another process loads.
+    Load,
+    /// A writer holds the key.
+    Hold,
+    /// L2 has not said.
+    Silence,
 }
 
 /// What a step came to: the flight has landed, or the next step is to be taken.
@@ -104,7 +136,16 @@ impl<'a, C> Leading<'a, C> {
         // In this order: what is invalidated from here on is not kept.
         let ticket = walk.stack.capture(&walk.key);
         let session = Session::open(walk, waited);
-        Self { walk, leader, ticket, session, fallback: None, lease: None, looked: false }
+        Self {
+            walk,
+            leader,
+            ticket,
+            session,
+            fallback: None,
+            lease: None,
+            obstacle: None,
+            looked: false,
+        }
     }
 
     fn land(self, landed: Landed) -> Step<'a, C> {
@@ -173,14 +214,80 @@ impl<'a, C> Leading<'a, C> {
             Some(session) => {
                 session.lease::<T, C>(self.walk, &self.ticket, claim, self.looked).await
             }
-            None => Leased::Nothing,
+            None => return ControlFlow::Continue(self),
         };
-        match leased {
+        self.obstacle = match leased {
             Leased::Found(landed) => return self.land(landed),
-            Leased::Granted(lease) => self.lease = Some(lease),
-            Leased::Nothing => {}
+            Leased::Granted(lease) => {
+                self.lease = Some(lease);
+                None
+            }
+            Leased::Held => Some(Obstacle::Load),
+            Leased::OnHold => Some(Obstacle::Hold),
+            Leased::Nothing => Some(Obstacle::Silence),
+        };
+        ControlFlow::Continue(self)
+    }
+
+    /// Whether another process loads what this read may share.
+    pub(crate) fn waits(&self) -> bool {
+        self.obstacle == Some(Obstacle::Load) && self.walk.plan.read
+    }
+
+    /// Lands with what is stale, or waits for another process' load: for its value, for its lease, or until the
+    /// wait takes too long.
+    pub(crate) async fn wait<T>(mut self) -> Step<'a, C>
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        let Walk { stack, .. } = self.walk;
+        if let Some(landed) = self.stale() {
+            return self.land(landed);
+        }
+        stack.meter.lease_wait();
+        let start = tokio::time::Instant::now();
+        let mut pause = SHORTEST_PAUSE;
+        while self.waits() {
+            let left = stack.wait_for.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            // Processes that began to wait together do not ask together.
+            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64()).min(left)).await;
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+            if let Some(session) = &mut self.session {
+                session.refresh_budget();
+            }
+            self = match self.lease::<T>().await {
+                ControlFlow::Break(walked) => return ControlFlow::Break(walked),
+                ControlFlow::Continue(leading) => leading,
+            };
         }
         ControlFlow::Continue(self)
+    }
+
+    /// A stale value that may be served.
+    fn stale(&self) -> Option<Landed> {
+        let fallback = self.fallback.clone().filter(|_| self.ticket.holds());
+        let now = self.walk.stack.clock.now();
+        fallback.or_else(|| self.walk.fallback()).filter(|landed| now < landed.usable_until)
+    }
+
+    /// Runs a load, and renews the lease meanwhile. A loader that blocks its thread keeps it from being renewed.
+    pub(crate) async fn renewing<R>(&mut self, loading: impl Future<Output = R>) -> R {
+        match select(pin!(loading), pin!(self.renew())).await {
+            Either::Left((loaded, _)) => loaded,
+            Either::Right((never, _)) => match never {},
+        }
+    }
+
+    /// Renews the lease, if there is one; never ends.
+    pub(crate) async fn renew(&mut self) -> Infallible {
+        match (&self.session, &mut self.lease) {
+            (Some(session), Some(lease)) => session.renew(&self.walk.stack.clock, lease).await,
+            _ => pending().await,
+        }
     }
 
     /// The other half: lands with what was loaded since `begun`, or with what else there is to serve. What is
@@ -221,10 +328,14 @@ impl<'a, C> Leading<'a, C> {
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
-        let Self { walk, leader, mut ticket, session, lease, .. } = self;
+        let Self { walk, leader, mut ticket, session, lease, obstacle, .. } = self;
         let stack = &walk.stack;
+        if obstacle.is_some() {
+            stack.meter.unstored_load();
+        }
         let entry = Entry::new(stack, &walk.options, told, value.map(Arc::new));
-        let l1 = stack.l1(walk.options.skip_l1);
+        // What is loaded while a writer holds the key may be old when the writer ends, and nobody would drop it.
+        let l1 = stack.l1(walk.options.skip_l1).filter(|_| obstacle != Some(Obstacle::Hold));
         let weighed = l1.is_some() && stack.is_l1_weighted() && entry.needs_weighing();
         let stored = match session.as_ref().and_then(Session::lives_until) {
             Some(moment) => &entry.capped(moment),
@@ -240,7 +351,10 @@ impl<'a, C> Leading<'a, C> {
         };
         let life = stored.life();
         if l1.is_some() {
-            let keep = entry.local(stack, &walk.options, begun, packed.as_ref());
+            // Whether a writer holds the key is not known where L2 was silent, nor would its end be heard.
+            let is_known = obstacle != Some(Obstacle::Silence);
+            let generation = if is_known { ticket.generation } else { 0 };
+            let keep = entry.local(stack, &walk.options, (begun, generation), packed.as_ref());
             if walk.plan.join {
                 stack.keep_local(&walk.key, &ticket, keep);
             } else if stack.replace_local(&walk.key, &ticket, keep) {

@@ -45,6 +45,7 @@
 
 mod batch;
 mod builder;
+mod bus;
 mod cache;
 mod entities;
 mod entity;
@@ -96,7 +97,7 @@ pub use self::{
     cache::Tiered,
     entity::{CacheEntity, CacheFeed, DataRepository, Invalid, Repository},
     error::{Error, LoadAborted, LoadError, LoaderPanicked},
-    health::{Health, TierHealth},
+    health::{BusHealth, Health, TierHealth},
     key::{Key, ListKey, MAX_KEY_LEN},
     outcome::{Ack, Answer, Cleared, Outcome},
     request::{LoadContext, Request},

@@ -23,16 +23,17 @@ pub(crate) async fn contains<C: CodecFor<()>>(
     if !stack.is_enabled() {
         return Ok(false);
     }
+    let proof = stack.proof();
     let local = stack.l1.as_deref().and_then(|tier| tier.get(key.local()));
     if let Some(entry) = local
-        && freshness::judge(&entry.meta, stack.clock.now()) == Verdict::Fresh
+        && stack.judge(&entry.meta, proof, stack.clock.now()) == Verdict::Fresh
     {
         return Ok(entry.value.is_some());
     }
     let Some(l2) = &stack.l2 else { return Ok(false) };
     stack.require_runtime()?;
     let (wire, mut budget) = (key.wire(&stack.namespace), l2.budget());
-    read::settle(stack, l2, key, &wire, &mut budget).await.map_err(Error::Backend)?;
+    read::settle(stack, key, &mut budget).await.map_err(Error::Backend)?;
     for slot in [Slot::Main, Slot::Beside] {
         let found = l2.get(&slot.key(&wire), &mut budget).await.map_err(Error::Backend)?;
         if found.is_some_and(|found| is_fresh(stack, codec, key, &wire, &found)) {

@@ -15,8 +15,9 @@ use tiered_tiers::{Found, LocalEntry, LocalMeta, TierError, Value};
 
 use crate::{
     Key, Outcome,
+    bus::Proof,
     freshness::{self, Verdict},
-    l2::{Budget, L2},
+    l2::Budget,
     meter::{Op, OpResult, Tier},
     pending::Standing,
     replay,
@@ -68,9 +69,10 @@ pub(crate) fn hit<T: Send + Sync + 'static>(stack: &Stack, key: &Key) -> Option<
     if !stack.is_enabled() || key.check().is_err() {
         return None;
     }
+    let proof = stack.proof();
     let LocalEntry { value, meta } = stack.peek(key, TypeId::of::<T>(), 0)?;
     let value = value?;
-    if freshness::judge(&meta, stack.clock.now()) != Verdict::Fresh {
+    if stack.judge(&meta, proof, stack.clock.now()) != Verdict::Fresh {
         return None;
     }
     stack.meter.op(Tier::L1, Op::Get, OpResult::Hit);
@@ -80,15 +82,17 @@ pub(crate) fn hit<T: Send + Sync + 'static>(stack: &Stack, key: &Key) -> Option<
 
 /// Looks into L1. No await, no allocation, no lock of ours.
 pub(crate) fn local(stack: &Stack, key: &Key, type_id: TypeId, schema: u32) -> Local {
-    stack.local(key, type_id, schema).map_or(Local::Absent, |entry| judge(stack, entry))
+    let proof = stack.proof();
+    stack.local(key, type_id, schema).map_or(Local::Absent, |entry| judge(stack, proof, entry))
 }
 
 /// Looks into L1 again in the same read: the first look was the one that counts.
 pub(crate) fn local_again(stack: &Stack, key: &Key, type_id: TypeId, schema: u32) -> Local {
-    stack.peek(key, type_id, schema).map_or(Local::Absent, |entry| judge(stack, entry))
+    let proof = stack.proof();
+    stack.peek(key, type_id, schema).map_or(Local::Absent, |entry| judge(stack, proof, entry))
 }
 
-fn judge(stack: &Stack, entry: LocalEntry) -> Local {
+fn judge(stack: &Stack, proof: Option<Proof>, entry: LocalEntry) -> Local {
     let LocalEntry { value, meta } = entry;
     let seen = stack.clock.now();
     let negative = value.is_none();
@@ -100,12 +104,15 @@ fn judge(stack: &Stack, entry: LocalEntry) -> Local {
         usable_until: meta.stale_until,
         seen,
     };
-    match freshness::judge(&meta, seen) {
+    let stands_in_until = freshness::unproven_until(&meta, proof, stack.last_resort_for);
+    match stack.judge(&meta, proof, seen) {
         Verdict::Fresh => Local::Fresh(landed(Outcome::HitL1)),
         // An absence is not worth serving late.
         _ if negative => Local::Absent,
         Verdict::Stale => Local::Stale(landed(Outcome::Stale)),
-        Verdict::Unproven => Local::Unproven(landed(Outcome::Stale)),
+        Verdict::Unproven => {
+            Local::Unproven(Landed { usable_until: stands_in_until, ..landed(Outcome::Stale) })
+        }
         Verdict::Expired => Local::Absent,
     }
 }
@@ -113,9 +120,7 @@ fn judge(stack: &Stack, entry: LocalEntry) -> Local {
 /// Replays what is pending for a key, so that L2 may be used for it.
 pub(crate) async fn settle(
     stack: &Arc<Stack>,
-    l2: &L2,
     key: &Key,
-    wire: &[u8],
     budget: &mut Budget,
 ) -> Result<(), TierError> {
     // Its task may have gone with its runtime.
@@ -123,7 +128,7 @@ pub(crate) async fn settle(
     match stack.pending.standing(key) {
         Standing::Clear => Ok(()),
         Standing::Delete(count) => {
-            l2.delete(wire, budget).await?;
+            stack.drop_shared(key, budget).await?;
             stack.pending.confirm(key, count);
             Ok(())
         }
@@ -251,8 +256,9 @@ fn dated<T: 'static, C>(
     let meta = LocalMeta {
         born: asked.checked_sub(ages.age).unwrap_or(asked),
         fresh_until: asked + ages.fresh,
-        stale_until: (asked + ages.usable).min(unproven_until(stack, asked)),
+        stale_until: (asked + ages.usable).min(kept_until(stack, asked)),
         proven_until: proven_until(stack, asked),
+        generation: 0,
         type_id: TypeId::of::<T>(),
         schema: walk.options.schema,
     };
@@ -277,14 +283,17 @@ fn is_sealed_by_a_newer<C>(walk: &Walk<C>, wire: &[u8], found: &Found) -> bool {
     })
 }
 
-/// Until when L1 may serve what was read or stored at `now` without asking L2 again.
+/// Until when L1 may serve what was read or stored at `now` without asking L2 again, whatever is heard on the bus.
 pub(crate) fn proven_until(stack: &Stack, now: Instant) -> Instant {
     now + stack.local_for.unwrap_or(EVER)
 }
 
-/// Until when L1 may serve it when L2 was asked again and gave no answer: as long again.
-pub(crate) fn unproven_until(stack: &Stack, now: Instant) -> Instant {
-    proven_until(stack, now) + stack.local_for.unwrap_or_default()
+/// Until when L1 need keep it, at most: a bus may prove it for as long as it lives.
+pub(crate) fn kept_until(stack: &Stack, now: Instant) -> Instant {
+    match stack.bus {
+        Some(_) => now + EVER,
+        None => proven_until(stack, now) + stack.last_resort_for,
+    }
 }
 
 /// Far enough to never come; lifetimes are bounded by ten years.

@@ -3,13 +3,18 @@
 //! One budget for all of it, and the first failure ends it: then there is no lease, nothing is stored,
 //! and no second budget is spent. Which of a key's two slots is read and filled is told by `versions`.
 
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    future::pending,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tiered_codecs::CodecFor;
-use tiered_tiers::{Claim, Fill, Found, Lease, LeaseToken, TierError};
+use tiered_tiers::{Claim, Clock, Fill, Found, Lease, LeaseToken, TierError};
 
 use crate::{
+    bus::Change,
     entry::Entry,
     fence::Ticket,
     l2::{Budget, L2},
@@ -21,6 +26,10 @@ use crate::{
     versions::{Course, Slot},
     walk::Walk,
 };
+
+/// How often a lease is renewed, three times in its life: a loader that hangs does not keep a key from being stored
+/// for ever.
+const RENEWALS: usize = 36;
 
 /// L2 in one walk.
 pub(crate) struct Session<'a> {
@@ -61,7 +70,11 @@ pub(crate) enum Leased {
     Granted(Granted),
     /// A value came since it was looked for.
     Found(Landed),
-    /// No lease: L2 is not there, failed, belongs to newer versions, or another process loads.
+    /// Another process loads.
+    Held,
+    /// A writer holds the key.
+    OnHold,
+    /// No lease: L2 failed, or the key belongs to newer versions.
     Nothing,
 }
 
@@ -122,8 +135,7 @@ impl<'a> Session<'a> {
 
     /// Replays what is pending for the key. Whether L2 may be used then.
     async fn settle<C>(&mut self, walk: &Walk<C>) -> bool {
-        let settled =
-            read::settle(&walk.stack, self.l2, &walk.key, &self.wire, &mut self.budget).await;
+        let settled = read::settle(&walk.stack, &walk.key, &mut self.budget).await;
         self.failure = settled.err();
         self.failure.is_none()
     }
@@ -244,7 +256,7 @@ impl<'a> Session<'a> {
             let (granted, found) = match self.l2.lease(&key, token, claim, &mut self.budget).await {
                 Ok(Lease::Granted(found)) => (true, found),
                 Ok(Lease::Held(found)) => (false, found),
-                Ok(Lease::OnHold) => (false, None),
+                Ok(Lease::OnHold) => return Leased::OnHold,
                 Err(error) => {
                     self.failure = Some(error);
                     return Leased::Nothing;
@@ -269,10 +281,40 @@ impl<'a> Session<'a> {
                 None if granted => {
                     Leased::Granted(Granted { slot, token, ends: asked + self.l2.lease_for() })
                 }
-                None => Leased::Nothing,
+                None => Leased::Held,
             };
         }
         Leased::Nothing
+    }
+
+    /// Spends a budget of its own on what comes next: whoever waits for another process has not been waiting for
+    /// the server.
+    pub(crate) fn refresh_budget(&mut self) {
+        if self.failure.is_none() {
+            self.budget = self.l2.budget();
+        }
+    }
+
+    /// Renews a lease until it is lost, or for [`RENEWALS`] times; never ends.
+    pub(crate) async fn renew(&self, clock: &Clock, lease: &mut Granted) -> Infallible {
+        let lease_for = self.l2.lease_for();
+        let key = lease.slot.key(&self.wire);
+        for _ in 0..RENEWALS {
+            tokio::time::sleep(lease_for / 3).await;
+            let asked = clock.now();
+            match self.l2.renew(&key, lease.token, &mut self.l2.budget()).await {
+                Ok(true) => lease.ends = asked + lease_for,
+                Ok(false) => break,
+                // It stands for a while yet, and is tried again.
+                Err(_) => {}
+            }
+        }
+        pending().await
+    }
+
+    /// Tells the other processes that the key was written.
+    async fn tell<C>(&mut self, walk: &Walk<C>) -> Result<(), TierError> {
+        walk.stack.announce(&[Change::Key(&walk.key)], &mut self.budget).await
     }
 
     /// Gives a lease up.
@@ -315,7 +357,10 @@ impl<'a> Session<'a> {
                 let filled = self.l2.fill(&key, token, bytes, life, &mut self.budget).await;
                 let key = slot.other().key(&self.wire);
                 other.is_old = match filled {
-                    Ok(Fill::Stored) => self.l2.drop_slot(&key, &mut self.budget).await.is_err(),
+                    Ok(Fill::Stored) => {
+                        let dropped = self.l2.drop_slot(&key, &mut self.budget).await;
+                        dropped.is_err() || self.tell(walk).await.is_err()
+                    }
                     // Overtaken: what is there now may be newer. Or its lease ran out, and it is not.
                     Ok(Fill::Refused) => walk.stack.clock.now() >= lease.ends,
                     // It keeps no such value; what was there may be there still.
@@ -328,7 +373,7 @@ impl<'a> Session<'a> {
         }
         if walk.plan.join {
             self.release(lease).await;
-        } else if self.l2.delete(&self.wire, &mut self.budget).await.is_err() {
+        } else if walk.stack.drop_shared(&walk.key, &mut self.budget).await.is_err() {
             // The database was asked because the cache was not to be trusted: what the server has is
             // older than what this call has seen.
             replay::queue(&walk.stack, &walk.key);
@@ -352,7 +397,8 @@ impl<C> Drop for OtherSlot<'_, C> {
 }
 
 /// Puts what L2 had into L1.
-fn keep_found<C>(walk: &Walk<C>, ticket: &Ticket, (entry, weight): Keep) {
+fn keep_found<C>(walk: &Walk<C>, ticket: &Ticket, (mut entry, weight): Keep) {
+    entry.meta.generation = ticket.generation;
     if walk.stack.l1(walk.options.skip_l1).is_some() {
         let weight = walk.options.weight.unwrap_or(weight);
         walk.stack.keep_local(&walk.key, ticket, (entry, weight));

@@ -56,6 +56,7 @@ fn finding_entries_dead_allocates_nothing() {
             fresh_until: now,
             stale_until: now,
             proven_until: now,
+            generation: 0,
             type_id: std::any::TypeId::of::<u64>(),
             schema: 0,
         };

@@ -97,6 +97,11 @@ impl Key {
         &self.bytes
     }
 
+    /// The key that has these bytes in L1.
+    pub(crate) fn from_local(bytes: &[u8]) -> Self {
+        Self { bytes: Bytes::from_slice(bytes), failed: false }
+    }
+
     fn of_kind(prefix: &str) -> Self {
         let mut key = Self { bytes: Bytes::new(), failed: false };
         encode(prefix.as_bytes(), true, |byte| key.bytes.push(byte));
@@ -189,6 +194,16 @@ impl Prefix {
             None => encode(key.as_bytes(), false, |byte| encoded.push(byte)),
         }
         Self { decoded: decode(&encoded), encoded }
+    }
+
+    /// The prefix that reads so on the wire, the namespace left out.
+    pub(crate) fn from_encoded(encoded: &[u8]) -> Self {
+        Self { decoded: decode(encoded), encoded: Bytes::from_slice(encoded) }
+    }
+
+    /// As it is on the wire, the namespace left out.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.encoded
     }
 
     /// As servers see it.

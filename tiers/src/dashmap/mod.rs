@@ -299,6 +299,7 @@ mod tests {
             fresh_until: now,
             stale_until: now,
             proven_until: now,
+            generation: 0,
             type_id: TypeId::of::<u32>(),
             schema: 0,
         };

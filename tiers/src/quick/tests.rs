@@ -19,6 +19,7 @@ fn entry(value: u32) -> LocalEntry {
         fresh_until: now,
         stale_until: now,
         proven_until: now,
+        generation: 0,
         type_id: TypeId::of::<u32>(),
         schema: 0,
     };

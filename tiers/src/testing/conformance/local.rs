@@ -48,6 +48,7 @@ fn entry(value: u64) -> LocalEntry {
         fresh_until: now,
         stale_until: now,
         proven_until: now,
+        generation: 0,
         type_id: std::any::TypeId::of::<u64>(),
         schema: 7,
     };
