@@ -387,9 +387,9 @@ impl<C> Rest<'_, C> {
     pub(crate) async fn finish(mut self) {
         match self.entry {
             Some((ticket, packed, life)) => {
-                self.session.store(self.walk, &self.lease, &ticket, packed, life).await;
+                self.session.store(self.walk, &mut self.lease, &ticket, packed, life).await;
             }
-            None => self.session.release(&self.lease).await,
+            None => self.session.release(&mut self.lease).await,
         }
     }
 }

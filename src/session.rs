@@ -6,6 +6,8 @@
 use std::{
     convert::Infallible,
     future::pending,
+    mem,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,7 +24,7 @@ use crate::{
     pending::Standing,
     read::{self, Dated, Keep, Remote},
     replay,
-    stack::Landed,
+    stack::{Landed, Stack},
     versions::{Course, Slot},
     walk::Walk,
 };
@@ -57,12 +59,47 @@ pub(crate) enum Look {
 }
 
 /// A lease of this walk's.
-#[derive(Clone, Copy)]
 pub(crate) struct Granted {
     slot: Slot,
-    token: LeaseToken,
+    token: Token,
     /// When it runs out, at the earliest.
     ends: Instant,
+}
+
+/// A token that may stand on the server. Dropped before that is settled, by a failure or a cancelled future, it
+/// is given up behind the caller's back: else everybody would wait until it runs out.
+struct Token {
+    stack: Arc<Stack>,
+    key: Vec<u8>,
+    token: LeaseToken,
+    is_settled: bool,
+}
+
+impl Token {
+    fn new(stack: &Arc<Stack>, key: &[u8]) -> Self {
+        let (stack, key) = (Arc::clone(stack), key.to_vec());
+        Self { stack, key, token: LeaseToken::random(), is_settled: false }
+    }
+
+    /// It does not stand any more, or never did.
+    fn settle(&mut self) {
+        self.is_settled = true;
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if self.is_settled {
+            return;
+        }
+        let (stack, key, token) = (Arc::clone(&self.stack), mem::take(&mut self.key), self.token);
+        // Outside a runtime it runs out by itself.
+        let _ = self.stack.spawn(async move {
+            if let Some(l2) = &stack.l2 {
+                l2.release(&key, token, &mut l2.budget()).await;
+            }
+        });
+    }
 }
 
 /// What came of asking for a lease.
@@ -251,12 +288,19 @@ impl<'a> Session<'a> {
         }
         // At most twice: its home may have been taken meanwhile.
         while let Some(slot) = self.slot() {
-            let (token, asked) = (LeaseToken::random(), walk.stack.clock.now());
             let key = slot.key(&self.wire);
-            let (granted, found) = match self.l2.lease(&key, token, claim, &mut self.budget).await {
+            let (mut token, asked) = (Token::new(&walk.stack, &key), walk.stack.clock.now());
+            let leased = self.l2.lease(&key, token.token, claim, &mut self.budget).await;
+            let (granted, found) = match leased {
                 Ok(Lease::Granted(found)) => (true, found),
-                Ok(Lease::Held(found)) => (false, found),
-                Ok(Lease::OnHold) => return Leased::OnHold,
+                Ok(Lease::Held(found)) => {
+                    token.settle();
+                    (false, found)
+                }
+                Ok(Lease::OnHold) => {
+                    token.settle();
+                    return Leased::OnHold;
+                }
                 Err(error) => {
                     self.failure = Some(error);
                     return Leased::Nothing;
@@ -270,7 +314,7 @@ impl<'a> Session<'a> {
             let landed = found.filter(|found| read && found.is_fresh);
             let moved = self.course.slot() != Some(slot);
             if granted && (landed.is_some() || moved) {
-                self.give_up(slot, token).await;
+                self.give_up(&mut token).await;
             }
             return match landed {
                 Some(Dated { landed, keep, .. }) => {
@@ -298,11 +342,11 @@ impl<'a> Session<'a> {
     /// Renews a lease until it is lost, or for [`RENEWALS`] times; never ends.
     pub(crate) async fn renew(&self, clock: &Clock, lease: &mut Granted) -> Infallible {
         let lease_for = self.l2.lease_for();
-        let key = lease.slot.key(&self.wire);
+        let Token { key, token, .. } = &lease.token;
         for _ in 0..RENEWALS {
             tokio::time::sleep(lease_for / 3).await;
             let asked = clock.now();
-            match self.l2.renew(&key, lease.token, &mut self.l2.budget()).await {
+            match self.l2.renew(key, *token, &mut self.l2.budget()).await {
                 Ok(true) => lease.ends = asked + lease_for,
                 Ok(false) => break,
                 // It stands for a while yet, and is tried again.
@@ -318,12 +362,13 @@ impl<'a> Session<'a> {
     }
 
     /// Gives a lease up.
-    pub(crate) async fn release(&mut self, lease: &Granted) {
-        self.give_up(lease.slot, lease.token).await;
+    pub(crate) async fn release(&mut self, lease: &mut Granted) {
+        self.give_up(&mut lease.token).await;
     }
 
-    async fn give_up(&mut self, slot: Slot, token: LeaseToken) {
-        self.l2.release(&slot.key(&self.wire), token, &mut self.budget).await;
+    async fn give_up(&mut self, token: &mut Token) {
+        self.l2.release(&token.key, token.token, &mut self.budget).await;
+        token.settle();
     }
 
     /// Until when an entry that is stored now may live: away from home, no longer than what has its
@@ -336,25 +381,24 @@ impl<'a> Session<'a> {
     pub(crate) async fn store<C>(
         &mut self,
         walk: &Walk<C>,
-        lease: &Granted,
+        lease: &mut Granted,
         ticket: &Ticket,
         packed: Option<Bytes>,
         life: Duration,
     ) {
-        let (meter, Granted { slot, token, .. }) = (&walk.stack.meter, *lease);
+        let (meter, slot) = (&walk.stack.meter, lease.slot);
         let holds = ticket.holds();
         match packed {
             // An invalidation that could not reach the server left the lease standing there: not then.
             Some(bytes) if holds => {
-                // Refused or failed: counted, and no concern of the caller.
-                let key = slot.key(&self.wire);
-                if walk.plan.join {
-                    let _ = self.l2.fill(&key, token, bytes, life, &mut self.budget).await;
-                    return;
+                let mut other = (!walk.plan.join).then(|| OtherSlot { walk, is_old: true });
+                let Token { key, token, .. } = &lease.token;
+                let filled = self.l2.fill(key, *token, bytes, life, &mut self.budget).await;
+                if filled.is_ok() {
+                    lease.token.settle();
                 }
-                // As `set` does: what the other slot has is older than this.
-                let mut other = OtherSlot { walk, is_old: true };
-                let filled = self.l2.fill(&key, token, bytes, life, &mut self.budget).await;
+                // Refused or failed: counted, and no concern of the caller. But for a `Bypass`, which is a write.
+                let Some(other) = &mut other else { return };
                 let key = slot.other().key(&self.wire);
                 other.is_old = match filled {
                     Ok(Fill::Stored) => {
@@ -373,7 +417,11 @@ impl<'a> Session<'a> {
         }
         if walk.plan.join {
             self.release(lease).await;
-        } else if walk.stack.drop_shared(&walk.key, &mut self.budget).await.is_err() {
+            return;
+        }
+        let dropped = walk.stack.drop_shared(&walk.key, &mut self.budget).await;
+        lease.token.settle();
+        if dropped.is_err() {
             // The database was asked because the cache was not to be trusted: what the server has is
             // older than what this call has seen.
             replay::queue(&walk.stack, &walk.key);
