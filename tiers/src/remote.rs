@@ -100,6 +100,12 @@ impl LeaseToken {
         Self(token)
     }
 
+    /// The token that came over the wire.
+    #[cfg(feature = "redis")]
+    pub(crate) fn from_wire(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// The token as it goes over the wire.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {

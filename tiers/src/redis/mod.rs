@@ -6,7 +6,8 @@
 //! meant, dialled if need be, through [`sentinel`]s perhaps; [`exchange`] and [`connection`] send the request
 //! and wait for its answer, all within one [`budget`]; [`reply`] turns the answer into the contract's words.
 //! [`script`] holds what must be atomic, [`clear`] the walk over a prefix, [`cluster`] what many nodes ask
-//! for, [`handed_in`] what can be done over a connection that is not ours.
+//! for, [`handed_in`] what can be done over a connection that is not ours. [`bus`] carries messages between
+//! processes, over connections of its own.
 //!
 //! Rejected: redis-rs's `ConnectionManager`. During an outage it hangs for seconds beyond its
 //! response timeout, it panics outside a runtime, and it reconnects without telling.
@@ -24,6 +25,7 @@
 
 mod batch;
 mod budget;
+mod bus;
 mod clear;
 mod cluster;
 mod connection;
@@ -45,6 +47,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use ::redis::aio::ConnectionLike;
 
+pub use self::bus::RedisBus;
 use self::{
     endpoint::Endpoint,
     handed_in::HandedIn,
@@ -263,6 +266,12 @@ impl Redis {
     #[must_use]
     pub fn response_timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.response_timeout = timeout)
+    }
+
+    /// A bus on the same servers, with the options as they are now and connections of its own: see [`RedisBus`].
+    #[must_use]
+    pub fn bus(&self) -> RedisBus {
+        RedisBus::new(&self.options)
     }
 
     /// The same tier with other options; connections made with the old ones are left.

@@ -18,6 +18,7 @@
 //! | `sentinel.rs` | a primary behind sentinels, replaced under load |
 //! | `handed_in.rs` | connections that the application made |
 //! | `redis_batches.rs` | several Redis keys at once, on one server and on many |
+//! | `bus/` | the suite of buses, run by each of them; what a log on Redis loses, and how that is noticed |
 //! | `faulty.rs` | the tools for bad days, the faulty tier and the proxy: do they do what they say? |
 //! | `login.rs` | passwords of every kind, and that none is ever shown |
 //! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment; before either server |
@@ -39,6 +40,7 @@ mod batches;
 mod bounds;
 mod broken;
 mod broken_remote;
+mod bus;
 mod chain;
 mod chain_storms;
 mod cluster;

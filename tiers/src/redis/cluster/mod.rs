@@ -29,6 +29,7 @@ mod moving;
 mod redirect;
 mod refresh;
 mod slot;
+mod whereabouts;
 
 use std::{
     sync::{

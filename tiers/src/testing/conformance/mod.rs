@@ -8,7 +8,9 @@
 )]
 
 mod batches;
+mod bus;
+mod bus_waits;
 mod local;
 mod remote;
 
-pub use self::{local::local_tier_conforms, remote::remote_tier_conforms};
+pub use self::{bus::bus_conforms, local::local_tier_conforms, remote::remote_tier_conforms};

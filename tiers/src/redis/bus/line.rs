@@ -1,0 +1,136 @@
+//! Connections for one question at a time: a question may wait at the server, and whatever is sent behind it waits
+//! with it.
+//!
+//! So whoever asks takes a line for himself, and gives it back with its answer. A line whose question was given up
+//! (deadline, dropped future, failure) is closed: its answer is still to come, and would hold up the next.
+//! Rejected: a line for each log, which two readers of one log would have to share.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use ::redis::{Value, cmd};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    super::{
+        budget::Budget,
+        connection::{Connection, Failure, Request},
+        endpoint::{Address, Endpoint},
+        handed_in::info,
+        options::Options,
+        pool, reply,
+    },
+    MAX_LOGS,
+};
+use crate::{Incarnation, TierError};
+
+/// A connection that is one asker's for now, and the run of the server behind it.
+#[derive(Debug)]
+pub(super) struct Line {
+    connection: Connection,
+    /// The node of a cluster that it leads to.
+    node: Option<Address>,
+    run: Incarnation,
+}
+
+/// The lines of one runtime that nobody uses now.
+#[derive(Debug)]
+pub(super) struct Lines {
+    options: Arc<Options>,
+    idle: Mutex<Vec<Line>>,
+}
+
+impl Lines {
+    pub(super) fn new(options: &Arc<Options>) -> Self {
+        Self { options: Arc::clone(options), idle: Mutex::default() }
+    }
+
+    /// A line that was used before, if there is one that is not known to be closed.
+    pub(super) fn idle(&self, node: Option<&Address>) -> Option<Line> {
+        let mut idle = self.lock();
+        idle.retain(|line| !line.is_closed());
+        let at = idle.iter().position(|line| line.node.as_ref() == node)?;
+        Some(idle.swap_remove(at))
+    }
+
+    /// A new line.
+    pub(super) async fn dialled(
+        &self,
+        node: Option<&Address>,
+        budget: &mut Budget,
+    ) -> Result<Line, TierError> {
+        let options = match node {
+            Some(node) => Arc::new(self.options.moved_to(Endpoint::Tcp(node.clone()))),
+            None => Arc::clone(&self.options),
+        };
+        let (start, patience) = (Instant::now(), budget.for_dial());
+        let dialling = timeout(patience, async {
+            let connection = pool::dial(options).await?;
+            let run = run(&connection, patience).await?;
+            Ok(Line { connection, node: node.cloned(), run })
+        });
+        let dialled = dialling.await;
+        budget.dialled(start);
+        dialled.unwrap_or(Err(TierError::Timeout))
+    }
+
+    /// Takes a line back whose question is answered.
+    pub(super) fn give_back(&self, line: Line) {
+        let mut idle = self.lock();
+        if idle.len() < MAX_LOGS {
+            idle.push(line);
+        }
+    }
+
+    /// Closes the lines to where one has just failed: they may be as dead, and each would cost a deadline.
+    pub(super) fn distrust(&self, node: Option<&Address>) {
+        self.lock().retain(|line| line.node.as_ref() != node);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Line>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    /// Sends a request and waits for its answer.
+    pub(super) async fn ask(
+        &self,
+        request: &Request,
+        budget: &mut Budget,
+    ) -> Result<Value, Failure> {
+        let start = Instant::now();
+        let answer = self.connection.ask(request, budget.for_answer()).await;
+        budget.answered(start);
+        answer
+    }
+
+    /// The run of the server that it leads to.
+    pub(super) fn run(&self) -> Incarnation {
+        self.run
+    }
+
+    /// Whether it is closed, or leads to a primary that was replaced.
+    pub(super) fn is_closed(&self) -> bool {
+        self.connection.is_closed()
+    }
+}
+
+/// The run of the server behind a connection, by its own random name for it. Where it does not tell, each connection
+/// is taken for another: a restart would else go unnoticed.
+async fn run(connection: &Connection, patience: Duration) -> Result<Incarnation, TierError> {
+    let mut question = cmd("INFO");
+    question.arg("server");
+    let answer = match connection.ask(&Request::Single(question), patience).await {
+        Ok(answer) => answer,
+        Err(Failure::Broken(error)) => return Err(error),
+        Err(Failure::Late) => return Err(TierError::Timeout),
+    };
+    let told = reply::accepted(answer).ok().and_then(|answer| {
+        let name = info(&answer, "run_id")?;
+        u64::from_str_radix(name.get(..16)?, 16).ok()
+    });
+    Ok(Incarnation::new(told.unwrap_or_else(|| fastrand::u64(..))))
+}
