@@ -96,7 +96,7 @@ fn replay(tier: &dyn LocalTier, trace: &[usize]) -> usize {
         type_id: TypeId::of::<u64>(),
         schema: 0,
     };
-    let entry = LocalEntry { value: Some(Arc::new(0_u64)), meta };
+    let entry = LocalEntry { value: Some(Arc::new(0_u64)), meta, marks: None };
     let read = |key: &&usize| {
         let key = key.to_be_bytes();
         let hit = tier.get(&key).is_some();

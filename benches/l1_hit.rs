@@ -188,7 +188,7 @@ fn entry(value: Arc<User>) -> LocalEntry {
         type_id: TypeId::of::<User>(),
         schema: 0,
     };
-    LocalEntry { value: Some(value), meta }
+    LocalEntry { value: Some(value), meta, marks: None }
 }
 
 fn alone(tier: &dyn LocalTier, key: &str) -> Option<Arc<User>> {

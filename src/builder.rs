@@ -20,6 +20,7 @@ use crate::{
     request::Lifetimes,
     stack::{DecodeLog, Stack},
     sync::Mutex,
+    tags::Tags,
     ttl::{self, Jitter},
 };
 
@@ -302,6 +303,7 @@ impl<C> Builder<C> {
             fence: Fence::new(),
             flights: Flights::new(),
             pending: Pending::new(self.max_pending),
+            tags: Tags::default(),
             meter,
             clock: self.clock,
             lifetimes: self.lifetimes,

@@ -11,8 +11,12 @@ use tiered_codecs::CodecFor;
 use tokio::task::JoinSet;
 
 use crate::{
-    Ack, BusHealth, Cleared, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth, l2::L2,
-    prefix, probe, read, stack::Stack, write,
+    Ack, BusHealth, Cleared, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth,
+    l2::L2,
+    prefix, probe, read,
+    stack::Stack,
+    tags::{self, Tag},
+    write,
 };
 
 /// A cache for every type of an application. Cheap to clone: clones are the same cache.
@@ -130,6 +134,43 @@ impl<C> Tiered<C> {
         progress: impl Fn(u64) + Send + Sync,
     ) -> Result<Cleared, Error> {
         prefix::invalidate(&self.stack, &prefix.into(), &progress).await
+    }
+
+    /// Drops every entry that depends on `tag`, in every process, in one step however many there are: those that were
+    /// stored or loaded with [`Request::tags`] or [`LoadContext::tags`](crate::LoadContext::tags). Final when it says
+    /// [`Ack::Done`]: nothing loaded before is served from then on; by other processes' L1 for as long as their
+    /// [`max_staleness`](crate::Builder::max_staleness) or, without a bus, [`local_for`](crate::Builder::local_for).
+    ///
+    /// The entries stay where they are until they expire, and count as misses. Dropping the future midway leaves the tag
+    /// pending.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tiered::Error> {
+    /// # use tiered::{Ack, Tiered, tiers::{Memory, Quick}};
+    /// # let cache = Tiered::new(Quick::new(10_000), Memory::new()).build()?;
+    /// let _ = cache.key("user:1").tags(["team:7"]).set("Ada".to_owned()).await?;
+    /// assert_eq!(cache.invalidate_tag("team:7").await?, Ack::Done);
+    /// assert_eq!(cache.get::<String>("user:1").await?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a tag that is empty or longer than 255 bytes, and outside a tokio runtime. A cache server
+    /// that gives no answer is no error but [`Ack::Pending`].
+    pub async fn invalidate_tag(&self, tag: impl AsRef<str>) -> Result<Ack, Error> {
+        tags::invalidate(&self.stack, &Tag::new(tag.as_ref())?).await
+    }
+
+    /// Drops everything of this namespace. With a [bus](crate::Builder::bus) that is one step: all entries depend on the
+    /// namespace as on a tag. Without one it is [`invalidate_prefix`](Self::invalidate_prefix) of all keys.
+    ///
+    /// # Errors
+    /// As [`invalidate_tag`](Self::invalidate_tag) or [`invalidate_prefix`](Self::invalidate_prefix).
+    pub async fn clear(&self) -> Result<Ack, Error> {
+        if self.stack.bus.is_some() {
+            return tags::invalidate(&self.stack, &Tag::namespace()).await;
+        }
+        Ok(self.invalidate_prefix(Key::bytes(b"")).await?.ack)
     }
 
     /// Whether [`invalidate_prefix`](Self::invalidate_prefix) works with this cache's tiers.

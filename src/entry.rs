@@ -16,6 +16,7 @@ use crate::{
     read::{self, Keep},
     request::{Lifetimes, Options, Told},
     stack::{Landed, Stack},
+    tags::{Marks, Stamps},
     ttl,
 };
 
@@ -67,6 +68,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
             fresh_until: self.now + self.fresh_for,
             usable_until: self.now + self.life(),
             seen: self.now,
+            marks: None,
         }
     }
 
@@ -82,6 +84,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
         stack: &Stack,
         options: &Options,
         (begun, generation): (Instant, u64),
+        marks: Option<Marks>,
         packed: Option<&Bytes>,
     ) -> Keep {
         let meta = LocalMeta {
@@ -99,7 +102,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
             None if stack.l2.is_some() && stack.is_l1_weighted() => u64::MAX,
             None => size_of::<T>() as u64,
         });
-        (LocalEntry { value: self.erased(), meta }, weight)
+        (LocalEntry { value: self.erased(), meta, marks }, weight)
     }
 
     /// The entry for L2.
@@ -111,6 +114,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
         stack: &Stack,
         codec: &C,
         options: &Options,
+        stamps: &Stamps,
         wire: &[u8],
     ) -> Result<Bytes, EncodeError> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -122,7 +126,9 @@ impl<T: Send + Sync + 'static> Entry<T> {
         };
         stack.tell_of_untraced::<T>(codec.shape());
         // A type's own Serialize may panic; that is no more than a value that cannot be encoded.
-        let pack = AssertUnwindSafe(|| codec.pack(&meta, wire, self.value.as_deref()));
+        let pack = AssertUnwindSafe(|| {
+            codec.pack_tagged(&meta, &stamps.encode(), wire, self.value.as_deref())
+        });
         let bytes = std::panic::catch_unwind(pack)
             .unwrap_or_else(|_| Err(EncodeError("its Serialize panicked".into())))?;
         if bytes.len() > stack.max_entry_bytes {

@@ -12,6 +12,7 @@
 use std::{
     convert::Infallible,
     future::pending,
+    mem,
     ops::ControlFlow,
     pin::pin,
     sync::Arc,
@@ -33,6 +34,7 @@ use crate::{
     request::{LoadContext, Told},
     session::{Granted, Leased, Look, Session, pack},
     stack::{Landed, Leader, Walked},
+    tags::{Before, Marks, Stamps, Tag},
     walk::{self, Walk},
 };
 
@@ -95,7 +97,11 @@ where
     let begun = stack.clock.now();
     let loading = load::run(loader, context.clone(), stack.load_timeout, &stack.meter);
     let loaded = leading.renewing(loading).await;
-    let (walked, rest) = leading.end(loaded, context.told(), begun);
+    let told = context.told();
+    if loaded.is_ok() {
+        leading.reveal(&told).await;
+    }
+    let (walked, rest) = leading.end(loaded, told, begun);
     if let Some(rest) = rest {
         rest.finish().await;
     }
@@ -113,8 +119,22 @@ pub(crate) struct Leading<'a, C> {
     lease: Option<Granted>,
     /// Why it has no lease.
     obstacle: Option<Obstacle>,
+    /// What the entry depends on, as it was before the load: in L2, and in L1.
+    depends: Depends,
     /// It has looked into the cache.
     looked: bool,
+}
+
+/// What an entry depends on.
+#[derive(Default)]
+struct Depends {
+    stamps: Stamps,
+    marks: Option<Marks>,
+    before: Before,
+    /// What the load has revealed may have been invalidated since it began: not kept in L1.
+    is_unkept: bool,
+    /// Nor in L2.
+    is_unstored: bool,
 }
 
 /// Why a leader got no lease.
@@ -144,6 +164,7 @@ impl<'a, C> Leading<'a, C> {
             fallback: None,
             lease: None,
             obstacle: None,
+            depends: Depends::default(),
             looked: false,
         }
     }
@@ -209,6 +230,9 @@ impl<'a, C> Leading<'a, C> {
             self.ticket = self.walk.stack.capture(&self.walk.key);
             self.fallback = None;
         }
+        let Walk { stack, options, .. } = self.walk;
+        let (marks, before) = (stack.tags.marks(&options.tags), stack.before_local_load());
+        self.depends = Depends { marks, before, ..Depends::default() };
         let claim = if self.walk.plan.join { Claim::IfFree } else { Claim::ByForce };
         let leased = match &mut self.session {
             Some(session) => {
@@ -218,15 +242,52 @@ impl<'a, C> Leading<'a, C> {
         };
         self.obstacle = match leased {
             Leased::Found(landed) => return self.land(landed),
-            Leased::Granted(lease) => {
-                self.lease = Some(lease);
-                None
-            }
+            Leased::Granted(lease) => self.take(lease).await,
             Leased::Held => Some(Obstacle::Load),
             Leased::OnHold => Some(Obstacle::Hold),
             Leased::Nothing => Some(Obstacle::Silence),
         };
         ControlFlow::Continue(self)
+    }
+
+    /// Takes the lease, and then the generations of what the entry depends on: before the load, and as late as that.
+    async fn take(&mut self, lease: Granted) -> Option<Obstacle> {
+        let session = self.session.as_mut()?;
+        match session.before_load(self.walk).await {
+            Ok((stamps, before)) => {
+                (self.depends.stamps, self.depends.before) = (stamps, before);
+                self.lease = Some(lease);
+                None
+            }
+            // It could not be stored: the lease is given up as it is dropped.
+            Err(_) => Some(Obstacle::Silence),
+        }
+    }
+
+    /// Takes what the load has revealed of the entry's tags.
+    async fn reveal(&mut self, told: &Told) {
+        let Depends { stamps, marks, before, .. } = &self.depends;
+        let new = told.tags.iter().filter(|tag| !stamps.has(tag)).cloned().collect::<Vec<Tag>>();
+        if new.is_empty() && !told.has_bad_tag {
+            return;
+        }
+        let local = self.walk.stack.revealed_marks(before, &new).filter(|_| !told.has_bad_tag);
+        let (is_unkept, marks) = match (local, marks) {
+            (None, _) => (true, None),
+            (Some(new), None) => (false, Some(new)),
+            (Some(new), Some(known)) => (false, Some(known.iter().chain(&*new).copied().collect())),
+        };
+        let shared = match (&mut self.session, &self.lease) {
+            (Some(session), Some(_)) if !told.has_bad_tag => {
+                session.revealed(self.walk, before, &new).await
+            }
+            _ => None,
+        };
+        (self.depends.is_unkept, self.depends.marks) = (is_unkept, marks);
+        match shared {
+            Some(new) => self.depends.stamps = mem::take(&mut self.depends.stamps).and(new),
+            None => self.depends.is_unstored = true,
+        }
     }
 
     /// Whether another process loads what this read may share.
@@ -271,7 +332,9 @@ impl<'a, C> Leading<'a, C> {
     fn stale(&self) -> Option<Landed> {
         let fallback = self.fallback.clone().filter(|_| self.ticket.holds());
         let now = self.walk.stack.clock.now();
-        fallback.or_else(|| self.walk.fallback()).filter(|landed| now < landed.usable_until)
+        fallback.or_else(|| self.walk.fallback()).filter(|landed| {
+            now < landed.usable_until && self.walk.stack.tags.stand(landed.marks.as_ref())
+        })
     }
 
     /// Runs a load, and renews the lease meanwhile. A loader that blocks its thread keeps it from being renewed.
@@ -317,6 +380,7 @@ impl<'a, C> Leading<'a, C> {
             .or_else(|| walk.fallback())
             .or_else(|| walk.last_resort(l2_failed))
             .filter(|landed| now < landed.usable_until)
+            .filter(|landed| walk.stack.tags.stand(landed.marks.as_ref()))
             .ok_or(error);
         leader.land(walked.clone());
         let rest = session.zip(lease);
@@ -328,24 +392,28 @@ impl<'a, C> Leading<'a, C> {
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
-        let Self { walk, leader, mut ticket, session, lease, obstacle, .. } = self;
+        let Self { walk, leader, mut ticket, session, lease, obstacle, depends, .. } = self;
         let stack = &walk.stack;
         if obstacle.is_some() {
             stack.meter.unstored_load();
         }
         let entry = Entry::new(stack, &walk.options, told, value.map(Arc::new));
         // What is loaded while a writer holds the key may be old when the writer ends, and nobody would drop it.
-        let l1 = stack.l1(walk.options.skip_l1).filter(|_| obstacle != Some(Obstacle::Hold));
+        let is_kept = obstacle != Some(Obstacle::Hold) && !depends.is_unkept;
+        let l1 = stack.l1(walk.options.skip_l1).filter(|_| is_kept);
+        let is_stored = lease.is_some() && !depends.is_unstored;
         let weighed = l1.is_some() && stack.is_l1_weighted() && entry.needs_weighing();
         let stored = match session.as_ref().and_then(Session::lives_until) {
             Some(moment) => &entry.capped(moment),
             None => &entry,
         };
         let packed = match &session {
-            Some(session) if weighed || lease.is_some() => pack(walk, stored, session.wire()),
+            Some(session) if weighed || is_stored => {
+                pack(walk, stored, &depends.stamps, session.wire())
+            }
             // Past L2, and only for its weight.
             None if weighed && stack.l2.is_some() => {
-                pack(walk, &entry, &walk.key.wire(&stack.namespace))
+                pack(walk, &entry, &depends.stamps, &walk.key.wire(&stack.namespace))
             }
             _ => None,
         };
@@ -354,7 +422,8 @@ impl<'a, C> Leading<'a, C> {
             // Whether a writer holds the key is not known where L2 was silent, nor would its end be heard.
             let is_known = obstacle != Some(Obstacle::Silence);
             let generation = if is_known { ticket.generation } else { 0 };
-            let keep = entry.local(stack, &walk.options, (begun, generation), packed.as_ref());
+            let (begun, marks) = ((begun, generation), depends.marks);
+            let keep = entry.local(stack, &walk.options, begun, marks, packed.as_ref());
             if walk.plan.join {
                 stack.keep_local(&walk.key, &ticket, keep);
             } else if stack.replace_local(&walk.key, &ticket, keep) {
@@ -368,7 +437,7 @@ impl<'a, C> Leading<'a, C> {
             walk,
             session,
             lease,
-            entry: Some((ticket, packed, life)),
+            entry: Some((ticket, packed.filter(|_| is_stored), life)),
         });
         (Ok(landed), rest)
     }

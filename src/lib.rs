@@ -73,6 +73,7 @@ mod stack;
 mod stats;
 mod strategy;
 mod sync;
+mod tags;
 pub mod ttl;
 mod versions;
 mod walk;

@@ -41,6 +41,7 @@ labels! {
         Delete = "delete",
         Clear = "clear",
         Ping = "ping",
+        Tag = "tag",
     }
 }
 

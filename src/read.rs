@@ -22,6 +22,7 @@ use crate::{
     pending::Standing,
     replay,
     stack::{Landed, Stack},
+    tags::Stamps,
     versions::Version,
     walk::Walk,
 };
@@ -42,7 +43,7 @@ pub(crate) enum Local {
 /// What L2 has to say.
 #[derive(Debug)]
 pub(crate) enum Remote {
-    Found(Dated),
+    Found(Box<Dated>),
     /// Another version's entry, which lives so much longer.
     Other(Version, Duration),
     /// Nothing of use; a load may fill it.
@@ -54,6 +55,8 @@ pub(crate) enum Remote {
 pub(crate) struct Dated {
     pub(crate) landed: Landed,
     pub(crate) keep: Keep,
+    /// What it depends on, as it was before its load.
+    pub(crate) stamps: Stamps,
     /// It may be served as it is.
     pub(crate) is_fresh: bool,
     /// It was made out of an older version's entry.
@@ -70,9 +73,10 @@ pub(crate) fn hit<T: Send + Sync + 'static>(stack: &Stack, key: &Key) -> Option<
         return None;
     }
     let proof = stack.proof();
-    let LocalEntry { value, meta } = stack.peek(key, TypeId::of::<T>(), 0)?;
+    let LocalEntry { value, meta, marks } = stack.peek(key, TypeId::of::<T>(), 0)?;
     let value = value?;
-    if stack.judge(&meta, proof, stack.clock.now()) != Verdict::Fresh {
+    let is_fresh = stack.judge(&meta, proof, stack.clock.now()) == Verdict::Fresh;
+    if !is_fresh || !stack.tags.stand(marks.as_ref()) {
         return None;
     }
     stack.meter.op(Tier::L1, Op::Get, OpResult::Hit);
@@ -93,7 +97,10 @@ pub(crate) fn local_again(stack: &Stack, key: &Key, type_id: TypeId, schema: u32
 }
 
 fn judge(stack: &Stack, proof: Option<Proof>, entry: LocalEntry) -> Local {
-    let LocalEntry { value, meta } = entry;
+    let LocalEntry { value, meta, marks } = entry;
+    if !stack.tags.stand(marks.as_ref()) {
+        return Local::Absent;
+    }
     let seen = stack.clock.now();
     let negative = value.is_none();
     let landed = |outcome| Landed {
@@ -103,6 +110,7 @@ fn judge(stack: &Stack, proof: Option<Proof>, entry: LocalEntry) -> Local {
         fresh_until: meta.fresh_until,
         usable_until: meta.stale_until,
         seen,
+        marks,
     };
     let stands_in_until = freshness::unproven_until(&meta, proof, stack.last_resort_for);
     match stack.judge(&meta, proof, seen) {
@@ -203,8 +211,9 @@ where
     if found.remaining.is_none() {
         return refuse("undated");
     }
-    match dated::<T, C>(walk, asked, found, &header.meta, value, is_upgraded) {
-        Some(dated) => Remote::Found(dated),
+    let Some(stamps) = Stamps::decode(unpacked.tags) else { return refuse("tags") };
+    match dated::<T, C>(walk, asked, found, &header.meta, value, stamps, is_upgraded) {
+        Some(dated) => Remote::Found(Box::new(dated)),
         None => Remote::Absent,
     }
 }
@@ -225,7 +234,8 @@ where
     let unpacked = codec.unpack(&found.bytes, wire, stack.max_entry_bytes).ok()?;
     let refusal = unpacked.header.accept(walk.options.schema, codec.shape()).err()?;
     let value = upgraded(walk, &unpacked, refusal)?;
-    dated::<T, C>(walk, asked, found, &unpacked.header.meta, Some(value), true)
+    let stamps = Stamps::decode(unpacked.tags)?;
+    dated::<T, C>(walk, asked, found, &unpacked.header.meta, Some(value), stamps, true)
 }
 
 /// The value that an older version's entry makes.
@@ -243,6 +253,7 @@ fn dated<T: 'static, C>(
     found: &Found,
     meta: &Meta,
     value: Value,
+    stamps: Stamps,
     is_upgraded: bool,
 ) -> Option<Dated> {
     let stack = &walk.stack;
@@ -269,9 +280,10 @@ fn dated<T: 'static, C>(
         fresh_until: meta.fresh_until,
         usable_until: asked + ages.usable,
         seen: asked,
+        marks: None,
     };
-    let keep = (LocalEntry { value, meta }, found.bytes.len() as u64);
-    Some(Dated { landed, keep, is_fresh, is_upgraded })
+    let keep = (LocalEntry { value, meta, marks: None }, found.bytes.len() as u64);
+    Some(Dated { landed, keep, stamps, is_fresh, is_upgraded })
 }
 
 /// Whether an entry, sealed for others, says of itself that it is a newer version's. That is not

@@ -10,7 +10,15 @@ use std::{
 
 use tiered_tiers::TierError;
 
-use crate::{Key, bus::Change, key::Prefix, l2::L2, pending::Task, stack::Stack};
+use crate::{
+    Key,
+    bus::Change,
+    key::Prefix,
+    l2::L2,
+    pending::Task,
+    stack::Stack,
+    tags::{self, Tag},
+};
 
 const SHORTEST_WAIT: Duration = Duration::from_millis(25);
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
@@ -25,6 +33,12 @@ pub(crate) fn queue(stack: &Arc<Stack>, key: &Key) {
 /// Queues the invalidation of a prefix that the server has not confirmed.
 pub(crate) fn queue_prefix(stack: &Arc<Stack>, prefix: &Prefix) {
     let overflowed = stack.pending.push_prefix(prefix.clone(), stack.clock.now());
+    begin(stack, overflowed);
+}
+
+/// Queues the invalidation of a tag that the server has not confirmed.
+pub(crate) fn queue_tag(stack: &Arc<Stack>, tag: &Tag) {
+    let overflowed = stack.pending.push_tag(tag.clone(), stack.clock.now());
     begin(stack, overflowed);
 }
 
@@ -104,6 +118,12 @@ async fn step(stack: &Stack) -> bool {
                     return false;
                 }
                 stack.pending.confirm(&key, count);
+            }
+            Task::ChangeTag(tag, count) => {
+                if tags::change_shared(stack, &tag, &mut stack.budget()).await.is_err() {
+                    return false;
+                }
+                stack.pending.confirm_tag(&tag, count);
             }
             Task::DeletePrefix(prefix, count, since) => {
                 let wire = prefix.wire(&stack.namespace);

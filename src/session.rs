@@ -25,6 +25,7 @@ use crate::{
     read::{self, Dated, Keep, Remote},
     replay,
     stack::{Landed, Stack},
+    tags::{Before, Stamps, Tag},
     versions::{Course, Slot},
     walk::Walk,
 };
@@ -200,9 +201,61 @@ impl<'a> Session<'a> {
                 elsewhere.filter(|dated| dated.is_fresh || older.is_none()).or(older)
             }
         };
-        let Some(Dated { landed, keep, is_fresh, .. }) = best else { return Look::Absent };
+        let Some(best) = best else { return Look::Absent };
+        let Some(Dated { landed, keep, is_fresh, .. }) = self.verified(walk, best).await else {
+            return Look::Absent;
+        };
         keep_found(walk, ticket, keep);
         if is_fresh { Look::Found(landed) } else { Look::Stale(landed) }
+    }
+
+    /// The same, unless something that it depends on was invalidated since its load began.
+    async fn verified<C>(&mut self, walk: &Walk<C>, mut dated: Dated) -> Option<Dated> {
+        let stack = &walk.stack;
+        if !stack.is_of_namespace(&dated.stamps) {
+            return None;
+        }
+        if dated.stamps.is_empty() {
+            return Some(dated);
+        }
+        // Before the generations are asked for: what is invalidated from here on is not kept.
+        let marks = stack.tags.marks(dated.stamps.tags());
+        match stack.verify(&dated.stamps, &mut self.budget).await {
+            Ok(verified) => {
+                let proven_until = &mut dated.keep.0.meta.proven_until;
+                *proven_until = verified?.map_or(*proven_until, |until| until.min(*proven_until));
+            }
+            Err(error) => {
+                self.budget = Budget::SPENT;
+                self.failure = Some(error);
+                self.answered = false;
+                return None;
+            }
+        }
+        (dated.landed.marks, dated.keep.0.marks) = (marks.clone(), marks);
+        Some(dated)
+    }
+
+    /// Takes the generations of an entry's tags, before its load, and what else is so before it.
+    pub(crate) async fn before_load<C>(
+        &mut self,
+        walk: &Walk<C>,
+    ) -> Result<(Stamps, Before), TierError> {
+        let stack = &walk.stack;
+        let before = stack.before_load(&mut self.budget).await?;
+        let tags = stack.with_namespace(&walk.options.tags);
+        let stamps = stack.stamps(&tags, &mut self.budget).await?;
+        Ok((stamps, before))
+    }
+
+    /// The generations of tags that a load has revealed; `None` if they may not be the ones from before it.
+    pub(crate) async fn revealed<C>(
+        &mut self,
+        walk: &Walk<C>,
+        before: &Before,
+        tags: &[Tag],
+    ) -> Option<Stamps> {
+        walk.stack.revealed_stamps(before, tags, &mut self.budget).await.ok().flatten()
     }
 
     /// What the other slot has for this version: its own entry, if its home is taken; else one of the
@@ -262,7 +315,7 @@ impl<'a> Session<'a> {
         let remote = read::open::<T, C>(walk, &self.wire, asked, &found);
         *seen = Some(found.bytes);
         match remote {
-            Remote::Found(dated) => dated.landed.suits(walk.wanted).then_some(dated),
+            Remote::Found(dated) => dated.landed.suits(walk.wanted).then_some(*dated),
             Remote::Other(version, remaining) => {
                 self.course.meet(slot, version, asked + remaining);
                 None
@@ -311,7 +364,10 @@ impl<'a> Session<'a> {
                 // A write: whatever is there goes.
                 Claim::ByForce => None,
             };
-            let landed = found.filter(|found| read && found.is_fresh);
+            let landed = match found.filter(|found| read && found.is_fresh) {
+                Some(found) => self.verified(walk, found).await,
+                None => None,
+            };
             let moved = self.course.slot() != Some(slot);
             if granted && (landed.is_some() || moved) {
                 self.give_up(&mut token).await;
@@ -454,13 +510,18 @@ fn keep_found<C>(walk: &Walk<C>, ticket: &Ticket, (mut entry, weight): Keep) {
 }
 
 /// The entry for L2; `None`, with a word in the log, if it cannot be encoded or is too large.
-pub(crate) fn pack<T, C>(walk: &Walk<C>, entry: &Entry<T>, wire: &[u8]) -> Option<Bytes>
+pub(crate) fn pack<T, C>(
+    walk: &Walk<C>,
+    entry: &Entry<T>,
+    stamps: &Stamps,
+    wire: &[u8],
+) -> Option<Bytes>
 where
     T: Send + Sync + 'static,
     C: CodecFor<T>,
 {
     let Walk { stack, codec, options, .. } = walk;
-    let packed = entry.pack(stack, codec, options, wire);
+    let packed = entry.pack(stack, codec, options, stamps, wire);
     if let Err(error) = &packed {
         tracing::debug!(cache = &*stack.name, %error, "a value was not stored in L2");
     }

@@ -26,6 +26,7 @@ use crate::{
     read::Keep,
     request::Lifetimes,
     sync::Mutex,
+    tags::{Marks, Tags},
 };
 
 /// What a flight is about, besides its key.
@@ -56,6 +57,8 @@ pub(crate) struct Landed {
     pub(crate) usable_until: Instant,
     /// When it was judged: its age and remaining time are told as of then.
     pub(crate) seen: Instant,
+    /// What it depends on: looked up again where it is kept for later.
+    pub(crate) marks: Option<Marks>,
 }
 
 pub(crate) type Walked = Result<Landed, Error>;
@@ -73,6 +76,7 @@ pub(crate) struct Stack {
     pub(crate) fence: Arc<Fence>,
     pub(crate) flights: Arc<Flights<Key, Course, Walked>>,
     pub(crate) pending: Pending,
+    pub(crate) tags: Tags,
     pub(crate) meter: Arc<Meter>,
     pub(crate) clock: Clock,
     /// The budget where there is no L2 to give one.

@@ -354,7 +354,15 @@ impl<C> Walk<C> {
 
     fn passing(&self, value: Value, outcome: Outcome) -> Landed {
         let now = self.stack.clock.now();
-        Landed { value, outcome, born: now, fresh_until: now, usable_until: now, seen: now }
+        Landed {
+            value,
+            outcome,
+            born: now,
+            fresh_until: now,
+            usable_until: now,
+            seen: now,
+            marks: None,
+        }
     }
 
     pub(crate) fn course<T: 'static>(&self, kind: Kind) -> Course {

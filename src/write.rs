@@ -20,6 +20,7 @@ use crate::{
     replay,
     request::{Options, Told},
     stack::Stack,
+    tags::{Marks, Stamps},
     versions::Slot,
 };
 
@@ -127,6 +128,7 @@ struct Draft<'a, T> {
     packed: Option<Bytes>,
     /// When it began, and the generation of the bus' view then.
     begun: (Instant, u64),
+    marks: Option<Marks>,
 }
 
 impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
@@ -137,6 +139,7 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
         options: &'a Options,
         key: &'a Key,
         value: Arc<T>,
+        stamps: &Stamps,
     ) -> Result<Self, Error> {
         key.check()?;
         options.check()?;
@@ -145,16 +148,17 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
         let entry = Entry::new(stack, options, Told::default(), Some(value));
         let wire = key.wire(&stack.namespace);
         let packed = match &stack.l2 {
-            Some(_) if !options.skip_l2 => {
-                Some(entry.pack(stack, codec, options, &wire).map_err(Error::Serialization)?)
-            }
+            Some(_) if !options.skip_l2 => Some(
+                entry.pack(stack, codec, options, stamps, &wire).map_err(Error::Serialization)?,
+            ),
             // For its weight.
             Some(_) if stack.is_l1_weighted() && entry.needs_weighing() => {
-                entry.pack(stack, codec, options, &wire).ok()
+                entry.pack(stack, codec, options, stamps, &wire).ok()
             }
             _ => None,
         };
-        Ok(Self { stack, key, options, entry, wire, packed, begun })
+        let marks = stack.tags.marks(&options.tags);
+        Ok(Self { stack, key, options, entry, wire, packed, begun, marks })
     }
 
     /// Puts it into L1, if it may and `holds`; else L1 has nothing. What the server has not confirmed has no proof but
@@ -163,7 +167,8 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
         let Self { stack, key, options, begun: (begun, generation), .. } = self;
         if holds && !options.skip_l1 {
             let begun = (*begun, if is_confirmed { *generation } else { 0 });
-            let keep = self.entry.local(stack, options, begun, self.packed.as_ref());
+            let marks = self.marks.clone();
+            let keep = self.entry.local(stack, options, begun, marks, self.packed.as_ref());
             stack.insert_local(key, keep);
         } else {
             stack.remove_local(key);
@@ -195,6 +200,18 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
     }
 }
 
+/// The generations of what an entry depends on, before it is written.
+async fn stamps(
+    stack: &Arc<Stack>,
+    options: &Options,
+    budget: &mut Budget,
+) -> Result<Stamps, TierError> {
+    if stack.l2.is_none() || options.skip_l2 || tokio::runtime::Handle::try_current().is_err() {
+        return Ok(Stamps::default());
+    }
+    stack.stamps(&stack.with_namespace(&options.tags), budget).await
+}
+
 /// Stores a value in all tiers.
 pub(crate) async fn set<T, C>(
     stack: &Arc<Stack>,
@@ -211,19 +228,25 @@ where
         // What is cached is old now; it must not be there when the cache is switched on again.
         return invalidate(stack, key).await;
     }
-    let draft = Draft::new(stack, codec, options, key, value)?;
+    options.check()?;
+    let mut budget = stack.budget();
+    let (stamps, refused) = match stamps(stack, options, &mut budget).await {
+        Ok(stamps) => (stamps, None),
+        Err(error) => (Stamps::default(), Some(error)),
+    };
+    let draft = Draft::new(stack, codec, options, key, value, &stamps)?;
     if stack.is_alone() {
         return Ok(draft.keep_here());
     }
     let overwrite = Overwrite::begin(stack, key);
-    let mut budget = stack.budget();
-    let stored = match (&stack.l2, &draft.packed) {
-        (Some(l2), Some(bytes)) if !options.skip_l2 => {
+    let stored = match (&stack.l2, &draft.packed, refused) {
+        (_, _, Some(error)) => Err(error),
+        (Some(l2), Some(bytes), None) if !options.skip_l2 => {
             let (slot, life) = (Slot::home(options.schema), draft.entry.life());
             l2.set(&draft.wire, slot, bytes.clone(), life, &mut budget).await
         }
-        (Some(l2), _) => l2.delete(&draft.wire, &mut budget).await.map(|()| Fill::Skipped),
-        (None, _) => Ok(Fill::Skipped),
+        (Some(l2), ..) => l2.delete(&draft.wire, &mut budget).await.map(|()| Fill::Skipped),
+        (None, ..) => Ok(Fill::Skipped),
     };
     let stored = match stored {
         Ok(fill) => stack.announce(&[Change::Key(key)], &mut budget).await.map(|()| fill),
@@ -250,24 +273,30 @@ where
         let keys: Vec<Key> = entries.into_iter().map(|(key, _)| key.clone()).collect();
         return invalidate_many(stack, &keys).await;
     }
+    let mut budget = stack.budget();
+    let stamps = stamps(stack, options, &mut budget).await;
+    let (stamps, refused) = match stamps {
+        Ok(stamps) => (stamps, None),
+        Err(error) => (Stamps::default(), Some(error)),
+    };
     let mut drafts = Vec::with_capacity(entries.len());
     for (key, value) in entries {
-        drafts.push(Draft::new(stack, codec, options, key, value));
+        drafts.push(Draft::new(stack, codec, options, key, value, &stamps));
     }
     if stack.is_alone() {
         return drafts.into_iter().map(|draft| Ok(draft?.keep_here())).collect();
     }
     let sound: Vec<&Draft<'_, T>> = drafts.iter().flatten().collect();
     let overwrites: Vec<_> = sound.iter().map(|draft| Overwrite::begin(stack, draft.key)).collect();
-    let mut budget = stack.budget();
-    let mut stored: Vec<Result<Fill, TierError>> = match &stack.l2 {
-        None => sound.iter().map(|_| Ok(Fill::Skipped)).collect(),
-        Some(l2) if options.skip_l2 => {
+    let mut stored: Vec<Result<Fill, TierError>> = match (&refused, &stack.l2) {
+        (Some(error), _) => sound.iter().map(|_| Err(error.clone())).collect(),
+        (None, None) => sound.iter().map(|_| Ok(Fill::Skipped)).collect(),
+        (None, Some(l2)) if options.skip_l2 => {
             let wires: Vec<_> = sound.iter().map(|draft| draft.wire.clone()).collect();
             let dropped = l2.delete_many(&wires, &mut budget).await;
             dropped.into_iter().map(|dropped| dropped.map(|()| Fill::Skipped)).collect()
         }
-        Some(l2) => {
+        (None, Some(l2)) => {
             let mut stores = Vec::with_capacity(sound.len());
             for Draft { wire, packed, entry, .. } in &sound {
                 let bytes = packed.clone().unwrap_or_default();

@@ -61,7 +61,7 @@ fn finding_entries_dead_allocates_nothing() {
             schema: 0,
         };
         for key in 0..500_u64 {
-            let entry = LocalEntry { value: None, meta };
+            let entry = LocalEntry { value: None, meta, marks: None };
             tier.insert(&key.to_be_bytes(), entry, 1, Duration::from_secs(1));
         }
         clock.advance(Duration::from_secs(2));

@@ -9,6 +9,7 @@
 //! | `batches` | many keys in one call: one of them fails, hangs or mixes up the others |
 //! | `fence` | a value that comes back after it was invalidated |
 //! | `prefixes` | an invalidation by prefix leaves some, takes too many, or a value comes back |
+//! | `tags` | an invalidation of a tag misses an entry, or a load of before it is served |
 //! | `pending` | an invalidation is lost while the server is away |
 //! | `lifetimes` | entries that live too long, too short, or all expire at once |
 //! | `drift` | another version's, another type's or a damaged entry is believed |
@@ -76,4 +77,5 @@ mod reads;
 mod slots;
 mod strategies;
 mod symptoms;
+mod tags;
 mod versions;

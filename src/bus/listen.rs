@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{Bus, message::Heard, panicked};
-use crate::{prefix, stack::Stack};
+use crate::{prefix, stack::Stack, tags};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
@@ -124,6 +124,7 @@ impl Listener {
             match Heard::decode(message, bus.sender) {
                 Heard::Key(key) => stack.drop_local(&key),
                 Heard::Prefix(prefix) => drop(prefix::forget(stack, &prefix)),
+                Heard::Tag(tag) => tags::heard(stack, &tag),
                 Heard::All => stack.forget_all(),
                 Heard::Own => {}
             }

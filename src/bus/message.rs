@@ -3,16 +3,16 @@
 //! | offset | length | field |
 //! |---|---|---|
 //! | 0 | 1 | version: 1 |
-//! | 1 | 1 | kind: 1 a key, 2 a prefix, 3 everything |
+//! | 1 | 1 | kind: 1 a key, 2 a prefix, 3 everything, 4 a tag |
 //! | 2 | 8 | sender, at random: who it is need not hear it |
-//! | 10 | | the key as L1 has it, or the prefix as it is on the wire |
+//! | 10 | | the key as L1 has it, the prefix as it is on the wire, or the tag |
 //!
 //! Whoever does not understand a message takes it for "everything": a later version may say what this one cannot.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::{Key, key::Prefix};
+use crate::{Key, key::Prefix, tags::Tag};
 
 const VERSION: u8 = 1;
 const HEAD: usize = 10;
@@ -24,6 +24,8 @@ pub(crate) enum Change<'a> {
     Key(&'a Key),
     /// Of all keys that begin alike.
     Prefix(&'a Prefix),
+    /// Of all entries of a tag.
+    Tag(&'a Tag),
     /// Of all there is.
     All,
 }
@@ -33,6 +35,7 @@ pub(crate) enum Change<'a> {
 pub(crate) enum Heard {
     Key(Key),
     Prefix(Prefix),
+    Tag(Tag),
     All,
     /// It was this cache that said it.
     Own,
@@ -44,6 +47,7 @@ impl Change<'_> {
             Self::Key(key) => (1, key.local()),
             Self::Prefix(prefix) => (2, prefix.encoded()),
             Self::All => (3, &[]),
+            Self::Tag(tag) => (4, tag.as_bytes()),
         }
     }
 
@@ -75,6 +79,7 @@ impl Heard {
         match kind {
             1 => Self::Key(Key::from_local(what)),
             2 => Self::Prefix(Prefix::from_encoded(what)),
+            4 => Tag::heard(what).map_or(Self::All, Self::Tag),
             _ => Self::All,
         }
     }
@@ -95,6 +100,8 @@ mod tests {
             assert_eq!(Heard::decode(&said, 8), Heard::Prefix(prefix));
         }
         assert_eq!(Heard::decode(&Change::All.encode(7), 8), Heard::All);
+        let tag = Tag::new("team:7").unwrap();
+        assert_eq!(Heard::decode(&Change::Tag(&tag).encode(7), 8), Heard::Tag(tag));
     }
 
     #[test]

@@ -18,8 +18,9 @@ use std::fmt::{self, Display, Write};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::list::ListKey;
+pub(crate) use self::wire::encode;
 pub(crate) use self::wire::encode_namespace;
-use self::wire::{Bytes, decode, encode, encode_raw};
+use self::wire::{Bytes, decode, encode_raw};
 use crate::{CacheEntity, Error};
 
 /// The most bytes a key may have on the wire, its namespace not counted.

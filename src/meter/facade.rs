@@ -133,7 +133,7 @@ impl Facade {
 fn possible(op: &str, result: &str) -> bool {
     match result {
         "timeout" | "error" => true,
-        "ok" => matches!(op, "release" | "set" | "delete" | "clear" | "ping"),
+        "ok" => matches!(op, "release" | "set" | "delete" | "clear" | "ping" | "tag"),
         "hit" | "miss" => op == "get",
         "granted" => matches!(op, "lease" | "renew"),
         "held" | "on_hold" => op == "lease",

@@ -24,6 +24,8 @@ pub struct LocalEntry {
     pub value: Value,
     /// What the engine judges it by.
     pub meta: LocalMeta,
+    /// Where the engine looks up whether what the entry depends on still stands: places and counts.
+    pub marks: Option<Arc<[(u32, u64)]>>,
 }
 
 /// What the engine judges an entry by. All instants are of the engine's [`Clock`](crate::Clock).

@@ -303,7 +303,7 @@ mod tests {
             type_id: TypeId::of::<u32>(),
             schema: 0,
         };
-        LocalEntry { value: Some(Arc::new(value)), meta }
+        LocalEntry { value: Some(Arc::new(value)), meta, marks: None }
     }
 
     fn weight_in_map(tier: &DashMap) -> u64 {

@@ -23,7 +23,7 @@ fn entry(value: u32) -> LocalEntry {
         type_id: TypeId::of::<u32>(),
         schema: 0,
     };
-    LocalEntry { value: Some(Arc::new(value)), meta }
+    LocalEntry { value: Some(Arc::new(value)), meta, marks: None }
 }
 
 fn number(entry: LocalEntry) -> u32 {

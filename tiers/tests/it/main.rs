@@ -86,7 +86,7 @@ fn entry(value: u64) -> LocalEntry {
         type_id: std::any::TypeId::of::<u64>(),
         schema: 7,
     };
-    LocalEntry { value: Some(std::sync::Arc::new(value)), meta }
+    LocalEntry { value: Some(std::sync::Arc::new(value)), meta, marks: None }
 }
 
 /// The number in an L1 entry.

@@ -52,7 +52,7 @@ fn entry(value: u64) -> LocalEntry {
         type_id: std::any::TypeId::of::<u64>(),
         schema: 7,
     };
-    LocalEntry { value: Some(Arc::new(value)), meta }
+    LocalEntry { value: Some(Arc::new(value)), meta, marks: None }
 }
 
 /// The number in an entry.
