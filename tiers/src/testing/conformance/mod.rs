@@ -8,6 +8,7 @@
 )]
 
 mod batches;
+mod holds;
 mod local;
 mod remote;
 
