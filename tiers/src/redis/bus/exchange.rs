@@ -56,11 +56,11 @@ impl Reach {
         let mut node = self.node_of(key, budget).await?;
         let mut last = TierError::Timeout;
         for _ in 0..TRIES {
-            let idle = self.lines.idle(node.as_ref());
+            let idle = self.lines.idle(node.as_ref(), key);
             let was_idle = idle.is_some();
             let line = match idle {
                 Some(line) => line,
-                None => match self.lines.dialled(node.as_ref(), budget).await {
+                None => match self.lines.dialled(node.as_ref(), key, budget).await {
                     Ok(line) => line,
                     Err(error) => {
                         last = error;

@@ -32,6 +32,8 @@ pub(super) struct Line {
     connection: Connection,
     /// The node of a cluster that it leads to.
     node: Option<Address>,
+    /// The log that was asked about last.
+    log: Vec<u8>,
     run: Incarnation,
 }
 
@@ -47,18 +49,27 @@ impl Lines {
         Self { options: Arc::clone(options), idle: Mutex::default() }
     }
 
-    /// A line that was used before, if there is one that is not known to be closed.
-    pub(super) fn idle(&self, node: Option<&Address>) -> Option<Line> {
+    /// A line that was used before, if there is one that is not known to be closed. The log's own, if it can be: where
+    /// a server does not tell its run, another line is another run.
+    pub(super) fn idle(&self, node: Option<&Address>, log: &[u8]) -> Option<Line> {
         let mut idle = self.lock();
         idle.retain(|line| !line.is_closed());
-        let at = idle.iter().position(|line| line.node.as_ref() == node)?;
-        Some(idle.swap_remove(at))
+        let leads_there = |line: &Line| line.node.as_ref() == node;
+        let own = idle.iter().position(|line| leads_there(line) && line.log == log);
+        let at = own.or_else(|| idle.iter().position(leads_there))?;
+        let mut line = idle.swap_remove(at);
+        drop(idle);
+        if own.is_none() {
+            line.log = log.to_vec();
+        }
+        Some(line)
     }
 
     /// A new line.
     pub(super) async fn dialled(
         &self,
         node: Option<&Address>,
+        log: &[u8],
         budget: &mut Budget,
     ) -> Result<Line, TierError> {
         let options = match node {
@@ -69,7 +80,7 @@ impl Lines {
         let dialling = timeout(patience, async {
             let connection = pool::dial(options).await?;
             let run = run(&connection, patience).await?;
-            Ok(Line { connection, node: node.cloned(), run })
+            Ok(Line { connection, node: node.cloned(), log: log.to_vec(), run })
         });
         let dialled = dialling.await;
         budget.dialled(start);

@@ -1,5 +1,10 @@
 //! Buses: the suite, run by each of them, and what befalls a log on real servers.
 
+mod lines;
+mod losses;
+mod model;
+mod reader;
+
 use tiered_tiers::{
     Bus, LocalBus, Redis,
     testing::{FaultyBus, RedisCluster, RedisServer, bus_conforms},
