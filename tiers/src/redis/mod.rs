@@ -33,6 +33,7 @@ mod handed_in;
 mod options;
 mod pool;
 mod reply;
+mod run;
 mod script;
 mod sentinel;
 mod servers;

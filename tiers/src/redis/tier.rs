@@ -20,7 +20,8 @@ use super::{
     servers::Servers,
 };
 use crate::{
-    Abilities, Claim, ConfigError, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError,
+    Abilities, Claim, ConfigError, Fill, Found, Incarnation, Lease, LeaseToken, Progress,
+    RemoteTier, TierError,
 };
 
 impl Redis {
@@ -62,7 +63,7 @@ impl Redis {
                 tries += 1;
                 continue;
             }
-            return Ok(match self.judged(reply::integer(answer?))? {
+            return Ok(match self.judged(reply::integer(answer?.value))? {
                 0 => Fill::Refused,
                 _ => Fill::Stored,
             });
@@ -114,7 +115,9 @@ impl Redis {
         let mut both = Pipeline::with_capacity(2);
         both.cmd("PTTL").arg(key).cmd("GET").arg(key);
         let answer = servers.ask(key, &Request::Several(both), Repeat::Once, budget).await?;
-        self.judged(reply::array(answer).and_then(|[pttl, value]| reply::found(pttl, value)))
+        let found = reply::array(answer.value)
+            .and_then(|[pttl, value]| reply::found(pttl, value, answer.run));
+        self.judged(found)
     }
 }
 
@@ -150,7 +153,8 @@ impl RemoteTier for Redis {
             let found = self.get_within(&servers, key, &mut budget).await?;
             return Ok(if granted { Lease::Granted(found) } else { Lease::Held(found) });
         }
-        self.judged(reply::lease(answer?))
+        let answer = answer?;
+        self.judged(reply::lease(answer.value, answer.run))
     }
 
     async fn fill(
@@ -171,6 +175,10 @@ impl RemoteTier for Redis {
         servers.run(&RELEASE, &[&lease], &arguments, Repeat::Once, budget).await.map(drop)
     }
 
+    async fn incarnation(&self, key: &[u8]) -> Result<Option<Incarnation>, TierError> {
+        self.servers()?.run_of(key, &mut self.budget()).await
+    }
+
     /// Two round trips: the value goes and the lease is taken by force, then the fill. A refused
     /// fill means that a concurrent writer won, and is no error.
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
@@ -185,7 +193,7 @@ impl RemoteTier for Redis {
         unlink.arg(key).arg(lease_key(key));
         let request = Request::Single(unlink);
         let answer = servers.ask(key, &request, Repeat::Once, &mut budget).await;
-        let dropped = answer.and_then(reply::integer);
+        let dropped = answer.and_then(|answer| reply::integer(answer.value));
         if is_moving(&dropped)
             && let Servers::Cluster(cluster) = &*servers
         {
@@ -229,7 +237,7 @@ impl RemoteTier for Redis {
         }
         let request = Request::Single(cmd("PING"));
         let answer = servers.ask(b"", &request, Repeat::Once, &mut budget).await?;
-        match reply::accepted(answer)? {
+        match reply::accepted(answer.value)? {
             // A client of a cluster hands in what several nodes say.
             Value::Array(answers) => {
                 answers.into_iter().try_for_each(|answer| reply::accepted(answer).map(drop))

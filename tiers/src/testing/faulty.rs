@@ -13,7 +13,8 @@ use bytes::Bytes;
 use fastrand::Rng;
 
 use crate::{
-    Abilities, Claim, ConfigError, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError,
+    Abilities, Claim, ConfigError, Fill, Found, Incarnation, Lease, LeaseToken, Progress,
+    RemoteTier, TierError,
 };
 
 /// What befalls an operation.
@@ -224,6 +225,11 @@ impl<T: RemoteTier> RemoteTier for Faulty<T> {
 
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.run(self.inner.release(key, token)).await.map(drop)
+    }
+
+    /// As it is: no operation, for it asks nobody as a rule.
+    async fn incarnation(&self, key: &[u8]) -> Result<Option<Incarnation>, TierError> {
+        self.inner.incarnation(key).await
     }
 
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {

@@ -18,13 +18,13 @@
 
 use std::time::Duration;
 
-use ::redis::{Value, cmd};
+use ::redis::cmd;
 
 use super::{
     super::{
         budget::Budget,
         connection::Request,
-        exchange::Repeat,
+        exchange::{Answer, Repeat},
         reply,
         script::{RELEASE, Script, lease_key, millis},
     },
@@ -112,7 +112,7 @@ impl<'a> Moving<'a> {
             self.drop_key(&self.lease, budget).await?;
         }
         let arguments: [&[u8]; 2] = [token.as_bytes(), life.as_bytes()];
-        Ok(reply::integer(self.run(&TAKE, &arguments, budget).await?)? != 0)
+        Ok(reply::integer(self.run(&TAKE, &arguments, budget).await?.value)? != 0)
     }
 
     /// Drops the value and takes the lease by force.
@@ -142,7 +142,7 @@ impl<'a> Moving<'a> {
         let read = Request::Single(read);
         let asked = self.cluster.ask_where(&self.lease, &read, Repeat::Once, budget).await;
         let (standing, stop) = asked?;
-        if reply::bytes(standing)?.as_deref() != Some(token.as_bytes().as_slice()) {
+        if reply::bytes(standing.value)?.as_deref() != Some(token.as_bytes().as_slice()) {
             return Ok(Some(Fill::Refused));
         }
         if !stop.asking || tries >= PAUSES.len() {
@@ -159,11 +159,11 @@ impl<'a> Moving<'a> {
         let life = millis(life);
         let arguments: [&[u8]; 4] = [self.key, token.as_bytes(), bytes, life.as_bytes()];
         let answer = self.run_at(&stop, &FILL, &arguments, budget).await?;
-        if Redirect::of(&answer, &stop.node.address).is_some() {
+        if Redirect::of(&answer.value, &stop.node.address).is_some() {
             // The move was called off, or is over: not executed.
             return Ok(None);
         }
-        Ok(Some(match reply::integer(answer)? {
+        Ok(Some(match reply::integer(answer.value)? {
             0 => Fill::Refused,
             _ => Fill::Stored,
         }))
@@ -173,7 +173,7 @@ impl<'a> Moving<'a> {
         let mut unlink = cmd("UNLINK");
         unlink.arg(key);
         let answer = self.cluster.ask(key, &Request::Single(unlink), Repeat::Once, budget).await?;
-        reply::integer(answer).map(drop)
+        reply::integer(answer.value).map(drop)
     }
 
     /// Drops the value where its slot comes from. A redirection says that it is not there.
@@ -183,9 +183,9 @@ impl<'a> Moving<'a> {
         let node = self.cluster.owner(super::slot(self.key), budget).await?;
         let source = Stop { node, asking: false };
         let answer = self.cluster.ask_at(&source, &Request::Single(unlink), budget).await?;
-        match Redirect::of(&answer, &source.node.address) {
+        match Redirect::of(&answer.value, &source.node.address) {
             Some(Redirect::Ask(_) | Redirect::Moved(_)) => Ok(()),
-            _ => reply::integer(answer).map(drop),
+            _ => reply::integer(answer.value).map(drop),
         }
     }
 
@@ -195,13 +195,13 @@ impl<'a> Moving<'a> {
         script: &Script,
         arguments: &[&[u8]],
         budget: &mut Budget,
-    ) -> Result<Value, TierError> {
+    ) -> Result<Answer, TierError> {
         let keys: [&[u8]; 1] = [&self.lease];
         let mut answer = Err(TierError::Timeout);
         for call in [script.by_digest(&keys, arguments), script.by_source(&keys, arguments)] {
             let call = Request::Single(call);
             answer = self.cluster.ask(&self.lease, &call, Repeat::Never, budget).await;
-            answer = answer.and_then(reply::accepted);
+            answer = answer.and_then(Answer::accepted);
             if !is_unknown(&answer) {
                 break;
             }
@@ -216,11 +216,11 @@ impl<'a> Moving<'a> {
         script: &Script,
         arguments: &[&[u8]],
         budget: &mut Budget,
-    ) -> Result<Value, TierError> {
+    ) -> Result<Answer, TierError> {
         let keys: [&[u8]; 1] = [&self.lease];
         let by_digest = Request::Single(script.by_digest(&keys, arguments));
         let answer = self.cluster.ask_at(stop, &by_digest, budget).await?;
-        if !is_unknown(&reply::accepted(answer.clone())) {
+        if !is_unknown(&answer.clone().accepted()) {
             return Ok(answer);
         }
         let by_source = Request::Single(script.by_source(&keys, arguments));
@@ -228,6 +228,6 @@ impl<'a> Moving<'a> {
     }
 }
 
-fn is_unknown(answer: &Result<Value, TierError>) -> bool {
+fn is_unknown(answer: &Result<Answer, TierError>) -> bool {
     matches!(answer, Err(TierError::Refused(code)) if code == "NOSCRIPT")
 }
