@@ -101,7 +101,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
         (LocalEntry { value: self.erased(), meta }, weight)
     }
 
-    /// The entry for L2.
+    /// The entry for L2, stamped with a run of the server.
     ///
     /// # Errors
     /// [`EncodeError`] for a value that its codec refuses or that is larger than the cache allows.
@@ -111,12 +111,14 @@ impl<T: Send + Sync + 'static> Entry<T> {
         codec: &C,
         options: &Options,
         wire: &[u8],
+        stamp: u64,
     ) -> Result<Bytes, EncodeError> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let meta = Meta {
             schema: options.schema,
             fresh_ms: millis(self.fresh_for),
             stale_ms: millis(self.stale_for),
+            incarnation: stamp,
             ..Meta::default()
         };
         stack.tell_of_untraced::<T>(codec.shape());

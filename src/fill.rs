@@ -231,10 +231,12 @@ impl<'a, C> Leading<'a, C> {
             None => &entry,
         };
         let packed = match &session {
-            Some(session) if weighed || lease.is_some() => pack(walk, stored, session.wire()),
+            Some(session) if weighed || lease.is_some() => {
+                pack(walk, stored, session.wire(), lease.map_or(0, |lease| lease.stamp))
+            }
             // Past L2, and only for its weight.
             None if weighed && stack.l2.is_some() => {
-                pack(walk, &entry, &walk.key.wire(&stack.namespace))
+                pack(walk, &entry, &walk.key.wire(&stack.namespace), 0)
             }
             _ => None,
         };

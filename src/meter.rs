@@ -31,6 +31,7 @@ labels! {
     /// An operation on a tier.
     Op {
         Get = "get",
+        Incarnation = "incarnation",
         Lease = "lease",
         Fill = "fill",
         Release = "release",

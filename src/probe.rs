@@ -9,6 +9,7 @@ use crate::{
     Error, Key, TierHealth,
     freshness::{self, Verdict},
     read, replay,
+    restarts::{Belief, believe},
     stack::Stack,
     versions::Slot,
 };
@@ -57,6 +58,9 @@ fn is_fresh<C: CodecFor<()>>(
             return false;
         }
     };
+    if believe(stack, found, &header.meta) != Belief::Full {
+        return false;
+    }
     let fresh = found.remaining.map(|left| freshness::ages(&header.meta, left).fresh);
     !header.negative && fresh.is_some_and(|fresh| !fresh.is_zero())
 }

@@ -20,6 +20,7 @@ use crate::{
     meter::{Op, OpResult, Tier},
     pending::Standing,
     replay,
+    restarts::{Belief, believe},
     stack::{Landed, Stack},
     versions::Version,
     walk::Walk,
@@ -167,6 +168,10 @@ where
         }
     };
     let header = &unpacked.header;
+    let belief = believe(stack, found, &header.meta);
+    if belief == Belief::No {
+        return Remote::Absent;
+    }
     let shape = codec.shape();
     stack.tell_of_untraced::<T>(shape);
     let (value, is_upgraded): (Value, bool) = match header.accept(schema, shape) {
@@ -198,7 +203,7 @@ where
     if found.remaining.is_none() {
         return refuse("undated");
     }
-    match dated::<T, C>(walk, asked, found, &header.meta, value, is_upgraded) {
+    match dated::<T, C>(walk, asked, (found, belief), &header.meta, value, is_upgraded) {
         Some(dated) => Remote::Found(dated),
         None => Remote::Absent,
     }
@@ -219,8 +224,12 @@ where
     let Walk { stack, codec, .. } = walk;
     let unpacked = codec.unpack(&found.bytes, wire, stack.max_entry_bytes).ok()?;
     let refusal = unpacked.header.accept(walk.options.schema, codec.shape()).err()?;
+    let belief = believe(stack, found, &unpacked.header.meta);
+    if belief == Belief::No {
+        return None;
+    }
     let value = upgraded(walk, &unpacked, refusal)?;
-    dated::<T, C>(walk, asked, found, &unpacked.header.meta, Some(value), true)
+    dated::<T, C>(walk, asked, (found, belief), &unpacked.header.meta, Some(value), true)
 }
 
 /// The value that an older version's entry makes.
@@ -235,13 +244,16 @@ fn upgraded<C>(walk: &Walk<C>, unpacked: &Unpacked<'_>, refusal: Refusal) -> Val
 fn dated<T: 'static, C>(
     walk: &Walk<C>,
     asked: Instant,
-    found: &Found,
+    (found, belief): (&Found, Belief),
     meta: &Meta,
     value: Value,
     is_upgraded: bool,
 ) -> Option<Dated> {
     let stack = &walk.stack;
-    let ages = freshness::ages(meta, found.remaining?);
+    let mut ages = freshness::ages(meta, found.remaining?);
+    if belief == Belief::StaleOnly {
+        ages.fresh = Duration::ZERO;
+    }
     let (negative, is_fresh) = (value.is_none(), !ages.fresh.is_zero());
     // An absence is not worth serving late.
     if ages.usable.is_zero() || (negative && !is_fresh) {

@@ -17,6 +17,7 @@ use crate::{
     pending::Standing,
     read::{self, Dated, Keep, Remote},
     replay,
+    restarts::stamp,
     stack::Landed,
     versions::{Course, Slot},
     walk::Walk,
@@ -52,6 +53,8 @@ pub(crate) enum Look {
 pub(crate) struct Granted {
     slot: Slot,
     token: LeaseToken,
+    /// The run of the server that was asked for before it, for what is stored under it.
+    pub(crate) stamp: u64,
     /// When it runs out, at the earliest.
     ends: Instant,
 }
@@ -239,8 +242,15 @@ impl<'a> Session<'a> {
         }
         // At most twice: its home may have been taken meanwhile.
         while let Some(slot) = self.slot() {
-            let (token, asked) = (LeaseToken::random(), walk.stack.clock.now());
             let key = slot.key(&self.wire);
+            let stamp = match self.l2.incarnation(&key, &mut self.budget).await {
+                Ok(run) => stamp(run),
+                Err(error) => {
+                    self.failure = Some(error);
+                    return Leased::Nothing;
+                }
+            };
+            let (token, asked) = (LeaseToken::random(), walk.stack.clock.now());
             let (granted, found) = match self.l2.lease(&key, token, claim, &mut self.budget).await {
                 Ok(Lease::Granted(found)) => (true, found),
                 Ok(Lease::Held(found)) => (false, found),
@@ -267,7 +277,8 @@ impl<'a> Session<'a> {
                 }
                 None if moved => continue,
                 None if granted => {
-                    Leased::Granted(Granted { slot, token, ends: asked + self.l2.lease_for() })
+                    let ends = asked + self.l2.lease_for();
+                    Leased::Granted(Granted { slot, token, stamp, ends })
                 }
                 None => Leased::Nothing,
             };
@@ -360,13 +371,13 @@ fn keep_found<C>(walk: &Walk<C>, ticket: &Ticket, (entry, weight): Keep) {
 }
 
 /// The entry for L2; `None`, with a word in the log, if it cannot be encoded or is too large.
-pub(crate) fn pack<T, C>(walk: &Walk<C>, entry: &Entry<T>, wire: &[u8]) -> Option<Bytes>
+pub(crate) fn pack<T, C>(walk: &Walk<C>, entry: &Entry<T>, wire: &[u8], stamp: u64) -> Option<Bytes>
 where
     T: Send + Sync + 'static,
     C: CodecFor<T>,
 {
     let Walk { stack, codec, options, .. } = walk;
-    let packed = entry.pack(stack, codec, options, wire);
+    let packed = entry.pack(stack, codec, options, wire, stamp);
     if let Err(error) = &packed {
         tracing::debug!(cache = &*stack.name, %error, "a value was not stored in L2");
     }

@@ -23,6 +23,7 @@ use crate::{
     pending::Pending,
     read::Keep,
     request::Lifetimes,
+    restarts::Restarts,
     sync::Mutex,
 };
 
@@ -73,6 +74,7 @@ pub(crate) struct Stack {
     pub(crate) meter: Arc<Meter>,
     pub(crate) clock: Clock,
     pub(crate) lifetimes: Lifetimes,
+    pub(crate) restarts: Restarts,
     /// How long L1 may serve an entry without asking L2; `None` if there is no L2.
     pub(crate) local_for: Option<Duration>,
     pub(crate) load_timeout: Option<Duration>,

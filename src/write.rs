@@ -1,22 +1,27 @@
 //! Writing: `set` and `invalidate`, which win over everything that began before them.
 //!
+//! What is stored is stamped with a run of the server that is asked for before it; see `restarts`. It is asked after
+//! the first local drop, unless the tier knows without asking anybody.
+//!
 //! The local drop happens twice. The first makes this process forget at once, even if the server
 //! hangs. The second, after the server has answered, overtakes reads that began in between: they
 //! may have seen the server's old value.
 
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use tiered_codecs::CodecFor;
-use tiered_tiers::TierError;
+use tiered_tiers::{Incarnation, TierError};
 
 use crate::{
     Ack, Error, Key,
     entry::Entry,
     fence::Ticket,
+    l2::{Budget, L2},
     pending::Standing,
     replay,
     request::{Options, Told},
+    restarts::stamp,
     stack::Stack,
     versions::Slot,
 };
@@ -86,6 +91,8 @@ struct Draft<'a, T> {
     entry: Entry<T>,
     wire: Vec<u8>,
     packed: Option<Bytes>,
+    /// It is stamped as it must be, or need not be.
+    is_stamped: bool,
     begun: Instant,
 }
 
@@ -103,17 +110,31 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
         require(stack)?;
         let entry = Entry::new(stack, options, Told::default(), Some(value));
         let wire = key.wire(&stack.namespace);
+        let mut is_stamped = true;
         let packed = match &stack.l2 {
-            Some(_) if !options.skip_l2 => {
-                Some(entry.pack(stack, codec, options, &wire).map_err(Error::Serialization)?)
+            Some(l2) if !options.skip_l2 => {
+                let run = l2.known_incarnation(&Slot::home(options.schema).key(&wire));
+                is_stamped = run.is_some();
+                let packed = entry.pack(stack, codec, options, &wire, stamp(run.flatten()));
+                Some(packed.map_err(Error::Serialization)?)
             }
             // For its weight.
             Some(_) if stack.is_l1_weighted() && entry.needs_weighing() => {
-                entry.pack(stack, codec, options, &wire).ok()
+                entry.pack(stack, codec, options, &wire, 0).ok()
             }
             _ => None,
         };
-        Ok(Self { stack, key, options, entry, wire, packed, begun: stack.clock.now() })
+        let begun = stack.clock.now();
+        Ok(Self { stack, key, options, entry, wire, packed, is_stamped, begun })
+    }
+
+    /// Encodes it again, with the stamp of this run.
+    fn stamp<C: CodecFor<T>>(&mut self, codec: &C, run: Option<Incarnation>) {
+        let Self { stack, options, entry, wire, .. } = self;
+        // It has been encoded before.
+        if let Ok(packed) = entry.pack(stack, codec, options, wire, stamp(run)) {
+            self.packed = Some(packed);
+        }
     }
 
     /// Puts it into L1, if it may and `holds`; else L1 has nothing.
@@ -145,6 +166,27 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
     }
 }
 
+/// Stamps those for which the run of the server was not known without waiting. One for which it cannot be had
+/// stays without: it will be a miss, where it is stored at all.
+async fn stamp_rest<T, C>(
+    mut drafts: Vec<&mut Draft<'_, T>>,
+    codec: &C,
+    l2: &L2,
+    budget: &mut Budget,
+) where
+    T: Send + Sync + 'static,
+    C: CodecFor<T>,
+{
+    drafts.retain(|draft| !draft.is_stamped);
+    let homes = drafts.iter().map(|draft| Slot::home(draft.options.schema).key(&draft.wire));
+    let keys: Vec<Vec<u8>> = homes.map(Cow::into_owned).collect();
+    let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+    let runs = l2.incarnations(&keys, budget).await;
+    for (draft, run) in drafts.iter_mut().zip(runs) {
+        draft.stamp(codec, run);
+    }
+}
+
 /// Stores a value in all tiers.
 pub(crate) async fn set<T, C>(
     stack: &Arc<Stack>,
@@ -161,10 +203,11 @@ where
         // What is cached is old now; it must not be there when the cache is switched on again.
         return invalidate(stack, key).await;
     }
-    let draft = Draft::new(stack, codec, options, key, value)?;
+    let mut draft = Draft::new(stack, codec, options, key, value)?;
     let Some(l2) = &stack.l2 else { return Ok(draft.keep_here()) };
     let overwrite = Overwrite::begin(stack, key);
     let mut budget = l2.budget();
+    stamp_rest(vec![&mut draft], codec, l2, &mut budget).await;
     let stored = match &draft.packed {
         Some(bytes) if !options.skip_l2 => {
             let (slot, life) = (Slot::home(options.schema), draft.entry.life());
@@ -200,9 +243,11 @@ where
     let Some(l2) = &stack.l2 else {
         return drafts.into_iter().map(|draft| Ok(draft?.keep_here())).collect();
     };
-    let sound: Vec<&Draft<'_, T>> = drafts.iter().flatten().collect();
-    let overwrites: Vec<_> = sound.iter().map(|draft| Overwrite::begin(stack, draft.key)).collect();
+    let overwrites: Vec<_> =
+        drafts.iter().flatten().map(|draft| Overwrite::begin(stack, draft.key)).collect();
     let mut budget = l2.budget();
+    stamp_rest(drafts.iter_mut().flatten().collect(), codec, l2, &mut budget).await;
+    let sound: Vec<&Draft<'_, T>> = drafts.iter().flatten().collect();
     let stored = if options.skip_l2 {
         let wires: Vec<_> = sound.iter().map(|draft| draft.wire.clone()).collect();
         l2.delete_many(&wires, &mut budget).await

@@ -10,6 +10,8 @@
 //! | `fence` | a value that comes back after it was invalidated |
 //! | `prefixes` | an invalidation by prefix leaves some, takes too many, or a value comes back |
 //! | `pending` | an invalidation is lost while the server is away |
+//! | `restarts` | a server that comes back with old data, or is replaced by one that lacks the last writes |
+//! | `runs` | what an earlier run of the server has left is believed, or what this one has is not |
 //! | `lifetimes` | entries that live too long, too short, or all expire at once |
 //! | `drift` | another version's, another type's or a damaged entry is believed |
 //! | `codecs` | a codec cannot be changed over a warm cache; a hostile server is believed |
@@ -73,6 +75,8 @@ mod pending;
 mod prefixes;
 mod readme;
 mod reads;
+mod restarts;
+mod runs;
 mod slots;
 mod strategies;
 mod symptoms;

@@ -19,7 +19,10 @@
 //!
 //! A replica that is promoted may lack the last writes of its primary. A lost lease refuses its fill, which is
 //! safe. A lost fill is a miss. A lost delete brings the old value back, until its life ends or the next
-//! write: a client can do nothing against that but wait for replicas at every delete.
+//! write. A replica that was promoted answers in another run than its primary did, and so does the node to which
+//! a slot has moved: whoever stamps what it stores with the run does not believe the old value. A node that is
+//! deposed and promoted again keeps its connections; each of them asks for the run once a second. Rejected: to
+//! watch the nodes' roles in the map, which is fetched when something fails, and here nothing does.
 
 mod clear;
 mod gather;
