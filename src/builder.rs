@@ -18,6 +18,7 @@ use crate::{
     meter::Meter,
     pending::Pending,
     request::Lifetimes,
+    restarts::Restarts,
     stack::{DecodeLog, Stack},
     sync::Mutex,
     tags::Tags,
@@ -38,6 +39,7 @@ pub struct Builder<C> {
     namespace: String,
     namespace_version: u64,
     lifetimes: Lifetimes,
+    restarts: Restarts,
     budget: Duration,
     lease_for: Duration,
     wait_for: Option<Duration>,
@@ -90,6 +92,7 @@ impl<C> Builder<C> {
                 negative_for: Duration::from_secs(30),
                 jitter: Jitter::default(),
             },
+            restarts: Restarts::default(),
             budget: Duration::from_millis(250),
             lease_for: Duration::from_secs(5),
             wait_for: None,
@@ -116,6 +119,7 @@ impl<C> Builder<C> {
             namespace: self.namespace,
             namespace_version: self.namespace_version,
             lifetimes: self.lifetimes,
+            restarts: self.restarts,
             budget: self.budget,
             lease_for: self.lease_for,
             wait_for: self.wait_for,
@@ -172,6 +176,13 @@ impl<C> Builder<C> {
     /// How lifetimes are spread; shortened by up to 10 % unless told.
     pub fn jitter(mut self, jitter: Jitter) -> Self {
         self.lifetimes.jitter = jitter;
+        self
+    }
+
+    /// What entries are worth that the server held before it was restarted or replaced:
+    /// [`Strict`](Restarts::Strict) unless told, so none of them is served.
+    pub fn restarts(mut self, restarts: Restarts) -> Self {
+        self.restarts = restarts;
         self
     }
 
@@ -308,6 +319,7 @@ impl<C> Builder<C> {
             clock: self.clock,
             lifetimes: self.lifetimes,
             wait_for: self.wait_for.unwrap_or(self.lease_for),
+            restarts: self.restarts,
             load_timeout: self.load_timeout,
             max_entry_bytes: self.max_entry_bytes,
             enabled: AtomicBool::new(self.enabled),

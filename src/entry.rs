@@ -105,7 +105,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
         (LocalEntry { value: self.erased(), meta, marks }, weight)
     }
 
-    /// The entry for L2.
+    /// The entry for L2, stamped with a run of the server.
     ///
     /// # Errors
     /// [`EncodeError`] for a value that its codec refuses or that is larger than the cache allows.
@@ -122,6 +122,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
             schema: options.schema,
             fresh_ms: millis(self.fresh_for),
             stale_ms: millis(self.stale_for),
+            incarnation: stamps.run,
             ..Meta::default()
         };
         stack.tell_of_untraced::<T>(codec.shape());

@@ -256,6 +256,7 @@ impl<'a, C> Leading<'a, C> {
         match session.before_load(self.walk).await {
             Ok((stamps, before)) => {
                 (self.depends.stamps, self.depends.before) = (stamps, before);
+                self.depends.stamps.run = lease.stamp;
                 self.lease = Some(lease);
                 None
             }

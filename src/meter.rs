@@ -33,6 +33,7 @@ labels! {
     /// An operation on a tier.
     Op {
         Get = "get",
+        Incarnation = "incarnation",
         Lease = "lease",
         Renew = "renew",
         Fill = "fill",

@@ -9,6 +9,7 @@ use crate::{
     Error, Key, TierHealth,
     freshness::{self, Verdict},
     read, replay,
+    restarts::{Belief, believe},
     stack::Stack,
     tags::Stamps,
     versions::Slot,
@@ -62,6 +63,9 @@ fn fresh<C: CodecFor<()>>(
             return None;
         }
     };
+    if believe(stack, found, &unpacked.header.meta) != Belief::Full {
+        return None;
+    }
     let fresh = freshness::ages(&unpacked.header.meta, found.remaining?).fresh;
     let is_fresh = !unpacked.header.negative && !fresh.is_zero();
     let stamps = Stamps::decode(unpacked.tags)?;

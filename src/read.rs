@@ -21,6 +21,7 @@ use crate::{
     meter::{Op, OpResult, Tier},
     pending::Standing,
     replay,
+    restarts::{Belief, believe},
     stack::{Landed, Stack},
     tags::Stamps,
     versions::Version,
@@ -180,6 +181,10 @@ where
         }
     };
     let header = &unpacked.header;
+    let belief = believe(stack, found, &header.meta);
+    if belief == Belief::No {
+        return Remote::Absent;
+    }
     let shape = codec.shape();
     stack.tell_of_untraced::<T>(shape);
     let (value, is_upgraded): (Value, bool) = match header.accept(schema, shape) {
@@ -212,7 +217,7 @@ where
         return refuse("undated");
     }
     let Some(stamps) = Stamps::decode(unpacked.tags) else { return refuse("tags") };
-    match dated::<T, C>(walk, asked, found, &header.meta, value, stamps, is_upgraded) {
+    match dated::<T, C>(walk, asked, (found, belief), &header.meta, value, stamps, is_upgraded) {
         Some(dated) => Remote::Found(Box::new(dated)),
         None => Remote::Absent,
     }
@@ -233,9 +238,13 @@ where
     let Walk { stack, codec, .. } = walk;
     let unpacked = codec.unpack(&found.bytes, wire, stack.max_entry_bytes).ok()?;
     let refusal = unpacked.header.accept(walk.options.schema, codec.shape()).err()?;
+    let belief = believe(stack, found, &unpacked.header.meta);
+    if belief == Belief::No {
+        return None;
+    }
     let value = upgraded(walk, &unpacked, refusal)?;
     let stamps = Stamps::decode(unpacked.tags)?;
-    dated::<T, C>(walk, asked, found, &unpacked.header.meta, Some(value), stamps, true)
+    dated::<T, C>(walk, asked, (found, belief), &unpacked.header.meta, Some(value), stamps, true)
 }
 
 /// The value that an older version's entry makes.
@@ -250,14 +259,17 @@ fn upgraded<C>(walk: &Walk<C>, unpacked: &Unpacked<'_>, refusal: Refusal) -> Val
 fn dated<T: 'static, C>(
     walk: &Walk<C>,
     asked: Instant,
-    found: &Found,
+    (found, belief): (&Found, Belief),
     meta: &Meta,
     value: Value,
     stamps: Stamps,
     is_upgraded: bool,
 ) -> Option<Dated> {
     let stack = &walk.stack;
-    let ages = freshness::ages(meta, found.remaining?);
+    let mut ages = freshness::ages(meta, found.remaining?);
+    if belief == Belief::StaleOnly {
+        ages.fresh = Duration::ZERO;
+    }
     let (negative, is_fresh) = (value.is_none(), !ages.fresh.is_zero());
     // An absence is not worth serving late.
     if ages.usable.is_zero() || (negative && !is_fresh) {

@@ -24,6 +24,7 @@ use crate::{
     pending::Standing,
     read::{self, Dated, Keep, Remote},
     replay,
+    restarts::stamp,
     stack::{Landed, Stack},
     tags::{Before, Stamps, Tag},
     versions::{Course, Slot},
@@ -63,6 +64,8 @@ pub(crate) enum Look {
 pub(crate) struct Granted {
     slot: Slot,
     token: Token,
+    /// The run of the server that was asked for before it, for what is stored under it.
+    pub(crate) stamp: u64,
     /// When it runs out, at the earliest.
     ends: Instant,
 }
@@ -342,6 +345,13 @@ impl<'a> Session<'a> {
         // At most twice: its home may have been taken meanwhile.
         while let Some(slot) = self.slot() {
             let key = slot.key(&self.wire);
+            let stamp = match self.l2.incarnation(&key, &mut self.budget).await {
+                Ok(run) => stamp(run),
+                Err(error) => {
+                    self.failure = Some(error);
+                    return Leased::Nothing;
+                }
+            };
             let (mut token, asked) = (Token::new(&walk.stack, &key), walk.stack.clock.now());
             let leased = self.l2.lease(&key, token.token, claim, &mut self.budget).await;
             let (granted, found) = match leased {
@@ -379,7 +389,8 @@ impl<'a> Session<'a> {
                 }
                 None if moved => continue,
                 None if granted => {
-                    Leased::Granted(Granted { slot, token, ends: asked + self.l2.lease_for() })
+                    let ends = asked + self.l2.lease_for();
+                    Leased::Granted(Granted { slot, token, stamp, ends })
                 }
                 None => Leased::Held,
             };

@@ -25,6 +25,7 @@ use crate::{
     pending::Pending,
     read::Keep,
     request::Lifetimes,
+    restarts::Restarts,
     sync::Mutex,
     tags::{Marks, Tags},
 };
@@ -82,6 +83,7 @@ pub(crate) struct Stack {
     /// The budget where there is no L2 to give one.
     pub(crate) budget: Duration,
     pub(crate) lifetimes: Lifetimes,
+    pub(crate) restarts: Restarts,
     /// How long L1 may serve an entry without asking L2 or hearing of the bus; `None` if there is neither.
     pub(crate) local_for: Option<Duration>,
     /// How long L1 may serve it after that when L2 gives no answer.

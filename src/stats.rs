@@ -29,7 +29,8 @@ pub struct Stats {
     pub load_failures: u64,
     /// Reads that waited for another read's walk.
     pub coalesced: u64,
-    /// Stored entries that were refused: damaged, of another version, shape or codec.
+    /// Stored entries that were refused: damaged, of another version, shape or codec, or of an earlier run of the
+    /// server.
     pub decode_failures: u64,
     /// Values that could not be encoded or were too large, and so were not stored in L2.
     pub skipped_stores: u64,

@@ -1,5 +1,8 @@
 //! Writing: `set` and `invalidate`, which win over everything that began before them.
 //!
+//! What is stored is stamped with a run of the server that is asked for before it; see `restarts`. It is asked after
+//! the first local drop, unless the tier knows without asking anybody.
+//!
 //! The local drop happens twice. The first makes this process forget at once, even if the server
 //! hangs. The second, after the server has answered, overtakes reads that began in between: they
 //! may have seen the server's old value.
@@ -19,6 +22,7 @@ use crate::{
     pending::Standing,
     replay,
     request::{Options, Told},
+    restarts::stamp,
     stack::Stack,
     tags::{Marks, Stamps},
     versions::Slot,
@@ -200,16 +204,28 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
     }
 }
 
-/// The generations of what an entry depends on, before it is written.
+/// What entries are stamped with, before they are written. One for which the run of the server cannot be had is
+/// stamped with none: it will be a miss, where it is stored at all.
 async fn stamps(
     stack: &Arc<Stack>,
     options: &Options,
+    keys: &[&Key],
     budget: &mut Budget,
-) -> Result<Stamps, TierError> {
-    if stack.l2.is_none() || options.skip_l2 || tokio::runtime::Handle::try_current().is_err() {
-        return Ok(Stamps::default());
+) -> Result<Vec<Stamps>, TierError> {
+    let Some(l2) = stack.l2.as_ref().filter(|_| !options.skip_l2) else {
+        return Ok(vec![Stamps::default(); keys.len()]);
+    };
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Err(TierError::NoRuntime);
     }
-    stack.stamps(&stack.with_namespace(&options.tags), budget).await
+    let stamps = stack.stamps(&stack.with_namespace(&options.tags), budget).await?;
+    let home =
+        |key: &&Key| Slot::home(options.schema).key(&key.wire(&stack.namespace)).into_owned();
+    let homes: Vec<Vec<u8>> = keys.iter().map(home).collect();
+    let homes: Vec<&[u8]> = homes.iter().map(Vec::as_slice).collect();
+    let runs = l2.incarnations(&homes, budget).await;
+    let stamped = |run| stamps.clone().in_run(stamp(run));
+    Ok(runs.into_iter().map(stamped).collect())
 }
 
 /// Stores a value in all tiers.
@@ -230,8 +246,8 @@ where
     }
     options.check()?;
     let mut budget = stack.budget();
-    let (stamps, refused) = match stamps(stack, options, &mut budget).await {
-        Ok(stamps) => (stamps, None),
+    let (stamps, refused) = match stamps(stack, options, &[key], &mut budget).await {
+        Ok(stamps) => (stamps.into_iter().next().unwrap_or_default(), None),
         Err(error) => (Stamps::default(), Some(error)),
     };
     let draft = Draft::new(stack, codec, options, key, value, &stamps)?;
@@ -274,14 +290,14 @@ where
         return invalidate_many(stack, &keys).await;
     }
     let mut budget = stack.budget();
-    let stamps = stamps(stack, options, &mut budget).await;
-    let (stamps, refused) = match stamps {
+    let keys: Vec<&Key> = entries.iter().map(|(key, _)| *key).collect();
+    let (stamps, refused) = match stamps(stack, options, &keys, &mut budget).await {
         Ok(stamps) => (stamps, None),
-        Err(error) => (Stamps::default(), Some(error)),
+        Err(error) => (vec![Stamps::default(); keys.len()], Some(error)),
     };
     let mut drafts = Vec::with_capacity(entries.len());
-    for (key, value) in entries {
-        drafts.push(Draft::new(stack, codec, options, key, value, &stamps));
+    for ((key, value), stamps) in entries.into_iter().zip(&stamps) {
+        drafts.push(Draft::new(stack, codec, options, key, value, stamps));
     }
     if stack.is_alone() {
         return drafts.into_iter().map(|draft| Ok(draft?.keep_here())).collect();

@@ -11,6 +11,8 @@
 //! | `prefixes` | an invalidation by prefix leaves some, takes too many, or a value comes back |
 //! | `tags` | an invalidation of a tag misses an entry, or a load of before it is served |
 //! | `pending` | an invalidation is lost while the server is away |
+//! | `restarts` | a server that comes back with old data, or is replaced by one that lacks the last writes |
+//! | `runs` | what an earlier run of the server has left is believed, or what this one has is not |
 //! | `lifetimes` | entries that live too long, too short, or all expire at once |
 //! | `drift` | another version's, another type's or a damaged entry is believed |
 //! | `codecs` | a codec cannot be changed over a warm cache; a hostile server is believed |
@@ -74,6 +76,8 @@ mod pending;
 mod prefixes;
 mod readme;
 mod reads;
+mod restarts;
+mod runs;
 mod slots;
 mod strategies;
 mod symptoms;

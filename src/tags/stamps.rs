@@ -1,17 +1,19 @@
-//! The generations that an entry carries: `[length u8][tag][generation 16]` for each of its tags.
+//! What an entry is stamped with: the run of the server, and `[length u8][tag][generation 16]` for each of its tags.
 
 use super::{Generation, Tag};
 
 /// What an entry depends on, as it was before its load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stamps {
+    /// The run of the server, see `restarts`; it has a place of its own in the envelope.
+    pub(crate) run: u64,
     tags: Vec<Tag>,
     generations: Vec<Generation>,
 }
 
 impl Stamps {
     pub(super) fn new(tags: &[Tag], generations: &[Generation]) -> Self {
-        Self { tags: tags.to_vec(), generations: generations.to_vec() }
+        Self { run: 0, tags: tags.to_vec(), generations: generations.to_vec() }
     }
 
     pub(crate) fn tags(&self) -> &[Tag] {
@@ -24,6 +26,11 @@ impl Stamps {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.tags.is_empty()
+    }
+
+    /// The same, in another run.
+    pub(crate) fn in_run(self, run: u64) -> Self {
+        Self { run, ..self }
     }
 
     /// With those of other tags.

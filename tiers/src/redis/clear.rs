@@ -111,7 +111,8 @@ impl<'a> Line<'a> {
         match self {
             Self::Ours(pool, connection) => {
                 let request = Request::Single(command);
-                settled(pool.ask_on(connection, &request, budget).await).and_then(reply::accepted)
+                let answer = settled(pool.ask_on(connection, &request, budget).await)?;
+                reply::accepted(answer.value)
             }
             Self::HandedIn(connection, run) => {
                 let mut both = Pipeline::with_capacity(2);

@@ -5,7 +5,7 @@
 //! [`Runtimes`] finds the [`servers`] of the caller's tokio runtime; [`pool`] finds a connection to the one that is
 //! meant, dialled if need be, through [`sentinel`]s perhaps; [`exchange`] and [`connection`] send the request
 //! and wait for its answer, all within one [`budget`]; [`reply`] turns the answer into the contract's words.
-//! [`script`] holds what must be atomic, [`clear`] the walk over a prefix, [`cluster`] what many nodes ask
+//! [`run`] tells which run of its server a connection leads to, [`script`] holds what must be atomic, [`clear`] the walk over a prefix, [`cluster`] what many nodes ask
 //! for, [`handed_in`] what can be done over a connection that is not ours. [`bus`] carries messages between
 //! processes, over connections of its own.
 //!
@@ -40,6 +40,7 @@ mod handed_in;
 mod options;
 mod pool;
 mod reply;
+mod run;
 mod script;
 mod sentinel;
 mod servers;
@@ -79,8 +80,13 @@ use crate::{ConfigError, TierError, runtimes::Runtimes};
 ///
 /// Redis copies to replicas after it has answered. A replica that is promoted may lack the last writes: a fill
 /// that is lost is a miss, a lease that is lost refuses its fill, but a `delete` that is lost brings the old
-/// value back for the rest of its life, or until the next write. So does a primary that was cut off and is
-/// still written to (`min-replicas-to-write` bounds that). Where that must not be, keep lives short.
+/// value back for the rest of its life, or until the next write. So does a server that is restarted with an old
+/// snapshot. What it answers then is of another run: [`Found::incarnation`](crate::Found::incarnation) tells, by the
+/// `run_id` and the `master_replid` of each connection's server, and the engine does not believe what was stored in
+/// an earlier one. For a user who may not ask for `INFO`, and over a connection that was handed in, nothing is told.
+///
+/// A primary that was cut off and is still written to answers under its own run, as long as it answers
+/// (`min-replicas-to-write` bounds that).
 ///
 /// ```
 /// use std::time::Duration;

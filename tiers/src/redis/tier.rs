@@ -13,15 +13,15 @@ use super::{
     cluster::{Moving, is_moving},
     connection::Request,
     endpoint::Endpoint,
-    exchange::Repeat,
+    exchange::{Answer, Repeat},
     handed_in::LeadsTo,
     reply,
     script::{DISPLACE, END_HOLD, FILL, HOLD, LEASE, RELEASE, RENEW, holds_key, lease_key, millis},
     servers::Servers,
 };
 use crate::{
-    Abilities, Claim, ConfigError, Fill, Found, HoldEnd, Lease, LeaseToken, Progress, RemoteTier,
-    TierError, protocol::Granted,
+    Abilities, Claim, ConfigError, Fill, Found, HoldEnd, Incarnation, Lease, LeaseToken, Progress,
+    RemoteTier, TierError, protocol::Granted,
 };
 
 impl Redis {
@@ -63,7 +63,7 @@ impl Redis {
                 tries += 1;
                 continue;
             }
-            return Ok(match self.judged(reply::integer(answer?))? {
+            return Ok(match self.judged(reply::integer(answer?.value))? {
                 0 => Fill::Refused,
                 _ => Fill::Stored,
             });
@@ -102,7 +102,7 @@ impl Redis {
                         let is_taken = moving.displace(token, &life, budget).await?;
                         return Ok(is_taken.then_some(token));
                     }
-                    let is_taken = self.judged(answer.and_then(reply::integer))? != 0;
+                    let is_taken = self.judged(answer.and_then(Answer::integer))? != 0;
                     return Ok(is_taken.then_some(token));
                 }
             }
@@ -118,7 +118,9 @@ impl Redis {
         let mut both = Pipeline::with_capacity(2);
         both.cmd("PTTL").arg(key).cmd("GET").arg(key);
         let answer = servers.ask(key, &Request::Several(both), Repeat::Once, budget).await?;
-        self.judged(reply::array(answer).and_then(|[pttl, value]| reply::found(pttl, value)))
+        let found = reply::array(answer.value)
+            .and_then(|[pttl, value]| reply::found(pttl, value, answer.run));
+        self.judged(found)
     }
 }
 
@@ -158,7 +160,8 @@ impl RemoteTier for Redis {
             let is_granted = granted == Granted::Yes;
             return Ok(if is_granted { Lease::Granted(found) } else { Lease::Held(found) });
         }
-        self.judged(reply::lease(answer?))
+        let answer = answer?;
+        self.judged(reply::lease(answer.value, answer.run))
     }
 
     async fn fill(
@@ -189,7 +192,7 @@ impl RemoteTier for Redis {
         let arguments: [&[u8]; 2] = [token.as_bytes(), life.as_bytes()];
         let (servers, mut budget) = (self.servers()?, self.budget());
         let answer = servers.run(&RENEW, &[&lease], &arguments, Repeat::Once, &mut budget).await;
-        self.judged(answer.and_then(reply::integer)).map(|stands| stands != 0)
+        self.judged(answer.and_then(Answer::integer)).map(|stands| stands != 0)
     }
 
     async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
@@ -203,7 +206,7 @@ impl RemoteTier for Redis {
         {
             return Moving::new(cluster, key).hold(token, &life, &mut budget).await;
         }
-        self.judged(answer.and_then(reply::integer)).map(drop)
+        self.judged(answer.and_then(Answer::integer)).map(drop)
     }
 
     async fn end_hold(
@@ -227,7 +230,11 @@ impl RemoteTier for Redis {
             let lease = lease.as_ref().map(|(token, life)| (*token, life.as_str()));
             return Moving::new(cluster, key).end_hold(token, lease, &mut budget).await;
         }
-        self.judged(answer.and_then(reply::hold_end))
+        self.judged(answer.and_then(|answer| reply::hold_end(answer.value)))
+    }
+
+    async fn incarnation(&self, key: &[u8]) -> Result<Option<Incarnation>, TierError> {
+        self.servers()?.run_of(key, &mut self.budget()).await
     }
 
     /// Two round trips: the value goes and the lease is taken by force, then the fill. A refused
@@ -246,7 +253,7 @@ impl RemoteTier for Redis {
         unlink.arg(key).arg(lease_key(key));
         let request = Request::Single(unlink);
         let answer = servers.ask(key, &request, Repeat::Once, &mut budget).await;
-        let dropped = answer.and_then(reply::integer);
+        let dropped = answer.and_then(|answer| reply::integer(answer.value));
         if is_moving(&dropped)
             && let Servers::Cluster(cluster) = &*servers
         {
@@ -290,7 +297,7 @@ impl RemoteTier for Redis {
         }
         let request = Request::Single(cmd("PING"));
         let answer = servers.ask(b"", &request, Repeat::Once, &mut budget).await?;
-        match reply::accepted(answer)? {
+        match reply::accepted(answer.value)? {
             // A client of a cluster hands in what several nodes say.
             Value::Array(answers) => {
                 answers.into_iter().try_for_each(|answer| reply::accepted(answer).map(drop))

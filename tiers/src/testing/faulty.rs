@@ -13,8 +13,8 @@ use bytes::Bytes;
 use fastrand::Rng;
 
 use crate::{
-    Abilities, Claim, ConfigError, Fill, Found, HoldEnd, Lease, LeaseToken, Progress, RemoteTier,
-    TierError,
+    Abilities, Claim, ConfigError, Fill, Found, HoldEnd, Incarnation, Lease, LeaseToken, Progress,
+    RemoteTier, TierError,
 };
 
 /// What befalls an operation.
@@ -247,6 +247,11 @@ impl<T: RemoteTier> RemoteTier for Faulty<T> {
         lease: Option<(LeaseToken, Duration)>,
     ) -> Result<HoldEnd, TierError> {
         self.run(self.inner.end_hold(key, token, lease)).await.map(|(end, _)| end)
+    }
+
+    /// As it is: no operation, for it asks nobody as a rule.
+    async fn incarnation(&self, key: &[u8]) -> Result<Option<Incarnation>, TierError> {
+        self.inner.incarnation(key).await
     }
 
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {

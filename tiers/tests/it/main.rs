@@ -17,6 +17,7 @@
 //! | `outage.rs` | Redis killed, restarted, frozen, half-open, full, behind a proxy that lies dead |
 //! | `cluster.rs` | Redis Cluster: slots that move, primaries that die, nodes that lie |
 //! | `sentinel.rs` | a primary behind sentinels, replaced under load |
+//! | `runs.rs` | which run of a server an answer is of, after restarts and promotions |
 //! | `handed_in.rs` | connections that the application made |
 //! | `redis_batches.rs` | several Redis keys at once, on one server and on many |
 //! | `bus/` | the suite of buses, run by each of them; what a log on Redis loses, and how that is noticed |
@@ -62,6 +63,7 @@ mod outage;
 mod quick;
 mod redis_batches;
 mod remote;
+mod runs;
 mod runtimes;
 mod sentinel;
 mod servers;

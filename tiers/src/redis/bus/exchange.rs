@@ -87,7 +87,7 @@ impl Reach {
                 Err(failure) => {
                     self.lines.distrust(node.as_ref());
                     let is_broken = matches!(failure, Failure::Broken(_));
-                    last = settled(Err(failure)).err().unwrap_or(TierError::Timeout);
+                    last = settled::<()>(Err(failure)).err().unwrap_or(TierError::Timeout);
                     if !(is_broken && was_idle) {
                         break;
                     }

@@ -5,12 +5,9 @@
 //! (deadline, dropped future, failure) is closed: its answer is still to come, and would hold up the next.
 //! Rejected: a line for each log, which two readers of one log would have to share.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ::redis::{Value, cmd};
+use ::redis::Value;
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -18,9 +15,8 @@ use super::{
         budget::Budget,
         connection::{Connection, Failure, Request},
         endpoint::{Address, Endpoint},
-        handed_in::info,
         options::Options,
-        pool, reply,
+        pool,
     },
     MAX_LOGS,
 };
@@ -79,7 +75,7 @@ impl Lines {
         let (start, patience) = (Instant::now(), budget.for_dial());
         let dialling = timeout(patience, async {
             let connection = pool::dial(options).await?;
-            let run = run(&connection, patience).await?;
+            let run = run(&connection);
             Ok(Line { connection, node: node.cloned(), log: log.to_vec(), run })
         });
         let dialled = dialling.await;
@@ -129,19 +125,8 @@ impl Line {
     }
 }
 
-/// The run of the server behind a connection, by its own random name for it. Where it does not tell, each connection
+/// The run of the server behind a connection. Where it does not tell, each connection
 /// is taken for another: a restart would else go unnoticed.
-async fn run(connection: &Connection, patience: Duration) -> Result<Incarnation, TierError> {
-    let mut question = cmd("INFO");
-    question.arg("server");
-    let answer = match connection.ask(&Request::Single(question), patience).await {
-        Ok(answer) => answer,
-        Err(Failure::Broken(error)) => return Err(error),
-        Err(Failure::Late) => return Err(TierError::Timeout),
-    };
-    let told = reply::accepted(answer).ok().and_then(|answer| {
-        let name = info(&answer, "run_id")?;
-        u64::from_str_radix(name.get(..16)?, 16).ok()
-    });
-    Ok(Incarnation::new(told.unwrap_or_else(|| fastrand::u64(..))))
+fn run(connection: &Connection) -> Incarnation {
+    connection.run().unwrap_or_else(|| Incarnation::new(fastrand::u64(..)))
 }

@@ -23,13 +23,13 @@
 
 use std::time::Duration;
 
-use ::redis::{Value, cmd};
+use ::redis::cmd;
 
 use super::{
     super::{
         budget::Budget,
         connection::Request,
-        exchange::Repeat,
+        exchange::{Answer, Repeat},
         reply,
         script::{END_HOLD, HOLD, RELEASE, Script, holds_key, lease_key, millis},
     },
@@ -163,7 +163,7 @@ impl<'a> Moving<'a> {
             self.take_lease(lease, life, budget).await?;
         }
         let end = self.run(&END_HOLD, &self.holds, &[token.as_bytes()], budget).await;
-        let end = end.and_then(reply::hold_end);
+        let end = end.and_then(|answer| reply::hold_end(answer.value));
         if let (Some((lease, _)), Err(_) | Ok(HoldEnd::Lost | HoldEnd::Overlapped)) = (lease, &end)
         {
             self.release(lease, budget).await;
@@ -178,7 +178,7 @@ impl<'a> Moving<'a> {
         budget: &mut Budget,
     ) -> Result<bool, TierError> {
         let arguments: [&[u8]; 2] = [token.as_bytes(), life.as_bytes()];
-        Ok(reply::integer(self.run(&TAKE, &self.lease, &arguments, budget).await?)? != 0)
+        Ok(self.run(&TAKE, &self.lease, &arguments, budget).await?.integer()? != 0)
     }
 
     /// Whether nobody holds the key. If somebody does, or nobody knows, this token's lease is given up.
@@ -187,7 +187,7 @@ impl<'a> Moving<'a> {
         look.arg(&self.holds);
         let look = Request::Single(look);
         let found = self.cluster.ask(&self.holds, &look, Repeat::Once, budget).await;
-        let is_open = found.and_then(reply::integer).map(|holds| holds == 0);
+        let is_open = found.and_then(Answer::integer).map(|holds| holds == 0);
         if is_open != Ok(true) {
             self.release(token, budget).await;
         }
@@ -214,7 +214,7 @@ impl<'a> Moving<'a> {
         let read = Request::Single(read);
         let asked = self.cluster.ask_where(&self.lease, &read, Repeat::Once, budget).await;
         let (standing, stop) = asked?;
-        if reply::bytes(standing)?.as_deref() != Some(token.as_bytes().as_slice()) {
+        if reply::bytes(standing.value)?.as_deref() != Some(token.as_bytes().as_slice()) {
             return Ok(Some(Fill::Refused));
         }
         if !stop.asking || tries >= PAUSES.len() {
@@ -231,11 +231,11 @@ impl<'a> Moving<'a> {
         let life = millis(life);
         let arguments: [&[u8]; 4] = [self.key, token.as_bytes(), bytes, life.as_bytes()];
         let answer = self.run_at(&stop, &FILL, &arguments, budget).await?;
-        if Redirect::of(&answer, &stop.node.address).is_some() {
+        if Redirect::of(&answer.value, &stop.node.address).is_some() {
             // The move was called off, or is over: not executed.
             return Ok(None);
         }
-        Ok(Some(match reply::integer(answer)? {
+        Ok(Some(match reply::integer(answer.value)? {
             0 => Fill::Refused,
             _ => Fill::Stored,
         }))
@@ -245,7 +245,7 @@ impl<'a> Moving<'a> {
         let mut unlink = cmd("UNLINK");
         unlink.arg(key);
         let answer = self.cluster.ask(key, &Request::Single(unlink), Repeat::Once, budget).await?;
-        reply::integer(answer).map(drop)
+        reply::integer(answer.value).map(drop)
     }
 
     /// Drops the value where its slot comes from. A redirection says that it is not there.
@@ -255,9 +255,9 @@ impl<'a> Moving<'a> {
         let node = self.cluster.owner(super::slot(self.key), budget).await?;
         let source = Stop { node, asking: false };
         let answer = self.cluster.ask_at(&source, &Request::Single(unlink), budget).await?;
-        match Redirect::of(&answer, &source.node.address) {
+        match Redirect::of(&answer.value, &source.node.address) {
             Some(Redirect::Ask(_) | Redirect::Moved(_)) => Ok(()),
-            _ => reply::integer(answer).map(drop),
+            _ => reply::integer(answer.value).map(drop),
         }
     }
 
@@ -268,13 +268,13 @@ impl<'a> Moving<'a> {
         key: &[u8],
         arguments: &[&[u8]],
         budget: &mut Budget,
-    ) -> Result<Value, TierError> {
+    ) -> Result<Answer, TierError> {
         let keys = [key];
         let mut answer = Err(TierError::Timeout);
         for call in [script.by_digest(&keys, arguments), script.by_source(&keys, arguments)] {
             let call = Request::Single(call);
             answer = self.cluster.ask(key, &call, Repeat::Never, budget).await;
-            answer = answer.and_then(reply::accepted);
+            answer = answer.and_then(Answer::accepted);
             if !is_unknown(&answer) {
                 break;
             }
@@ -289,11 +289,11 @@ impl<'a> Moving<'a> {
         script: &Script,
         arguments: &[&[u8]],
         budget: &mut Budget,
-    ) -> Result<Value, TierError> {
+    ) -> Result<Answer, TierError> {
         let keys: [&[u8]; 1] = [&self.lease];
         let by_digest = Request::Single(script.by_digest(&keys, arguments));
         let answer = self.cluster.ask_at(stop, &by_digest, budget).await?;
-        if !is_unknown(&reply::accepted(answer.clone())) {
+        if !is_unknown(&answer.clone().accepted()) {
             return Ok(answer);
         }
         let by_source = Request::Single(script.by_source(&keys, arguments));
@@ -301,6 +301,6 @@ impl<'a> Moving<'a> {
     }
 }
 
-fn is_unknown(answer: &Result<Value, TierError>) -> bool {
+fn is_unknown(answer: &Result<Answer, TierError>) -> bool {
     matches!(answer, Err(TierError::Refused(code)) if code == "NOSCRIPT")
 }
