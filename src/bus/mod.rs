@@ -21,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::try_join_all};
-use tiered_tiers::{LogName, TierError};
+use tiered_tiers::{LeaseToken, LogName, TierError};
 use tokio::{task::JoinSet, time::timeout};
 
 pub(crate) use self::{
@@ -65,7 +65,7 @@ impl Bus {
             view: View::new(logs, max_staleness, now),
             bus,
             topic: namespace.into(),
-            sender: fastrand::u64(..),
+            sender: sender(),
             max_staleness,
             is_down: AtomicBool::new(false),
             listeners: Mutex::default(),
@@ -160,6 +160,13 @@ impl Bus {
         let mut listeners = std::mem::take(&mut *self.listeners.lock());
         listeners.shutdown().await;
     }
+}
+
+/// A number of this cache's own, from the operating system: an application may seed its random numbers, and then has
+/// the same ones in each of its processes.
+fn sender() -> u64 {
+    let random = LeaseToken::random();
+    random.as_bytes().iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 fn panicked() -> TierError {
