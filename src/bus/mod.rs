@@ -155,10 +155,13 @@ impl Bus {
         let _ = self.listening.compare_exchange(round, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Ends listening, until the cache is used again.
-    pub(crate) async fn shutdown(&self) {
+    /// Ends listening, until the cache is used again. A runtime that stands still is not waited for: what is left of
+    /// its listeners ends when it goes on.
+    pub(crate) async fn shutdown(&self, grace: Duration) {
         let mut listeners = std::mem::take(&mut *self.listeners.lock());
-        listeners.shutdown().await;
+        if timeout(grace, listeners.shutdown()).await.is_err() {
+            self.listening.store(0, Ordering::Release);
+        }
     }
 }
 
