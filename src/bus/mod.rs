@@ -163,6 +163,11 @@ impl Bus {
             self.listening.store(0, Ordering::Release);
         }
     }
+
+    /// Whether the last thing that was asked of it has failed.
+    pub(crate) fn is_down(&self) -> bool {
+        self.is_down.load(Ordering::Relaxed)
+    }
 }
 
 /// A number of this cache's own, from the operating system: an application may seed its random numbers, and then has
