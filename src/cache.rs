@@ -173,6 +173,7 @@ impl<C> Tiered<C> {
         let bus = self.stack.bus.as_ref().map(|bus| BusHealth {
             name: bus.name(),
             proven: bus.view.proven_as_of().map(|as_of| now.saturating_duration_since(as_of)),
+            max_staleness: bus.max_staleness(),
         });
         Health { l1, l2, bus, pending: self.stack.pending.len(), enabled: self.is_enabled() }
     }

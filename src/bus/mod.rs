@@ -168,6 +168,10 @@ impl Bus {
     pub(crate) fn is_down(&self) -> bool {
         self.is_down.load(Ordering::Relaxed)
     }
+
+    pub(crate) fn max_staleness(&self) -> Duration {
+        self.max_staleness
+    }
 }
 
 /// A number of this cache's own, from the operating system: an application may seed its random numbers, and then has
