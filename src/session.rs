@@ -348,7 +348,7 @@ impl<'a> Session<'a> {
             let asked = clock.now();
             match self.l2.renew(key, *token, &mut self.l2.budget()).await {
                 Ok(true) => lease.ends = asked + lease_for,
-                Ok(false) => break,
+                Ok(false) | Err(TierError::Unsupported(_)) => break,
                 // It stands for a while yet, and is tried again.
                 Err(_) => {}
             }
