@@ -41,9 +41,9 @@ pub(crate) struct Session<'a> {
     /// Where a load is stored.
     course: Course,
     budget: Budget,
-    /// The bytes that were judged already, in either slot.
-    seen_main: Option<Bytes>,
-    seen_beside: Option<Bytes>,
+    /// What was judged already, in either slot.
+    seen_main: Option<Found>,
+    seen_beside: Option<Found>,
     failure: Option<TierError>,
     /// L2 has said what it has: what it has not may have been invalidated.
     answered: bool,
@@ -258,9 +258,10 @@ impl<'a> Session<'a> {
             Slot::Main => &mut self.seen_main,
             Slot::Beside => &mut self.seen_beside,
         };
-        let found = found.filter(|found| seen.as_ref() != Some(&found.bytes))?;
+        let found =
+            found.filter(|found| !seen.as_ref().is_some_and(|seen| is_same(seen, found)))?;
         let remote = read::open::<T, C>(walk, &self.wire, asked, &found);
-        *seen = Some(found.bytes);
+        *seen = Some(found);
         match remote {
             Remote::Found(dated) => dated.landed.suits(walk.wanted).then_some(dated),
             Remote::Other(version, remaining) => {
@@ -451,6 +452,11 @@ fn keep_found<C>(walk: &Walk<C>, ticket: &Ticket, (mut entry, weight): Keep) {
         let weight = walk.options.weight.unwrap_or(weight);
         walk.stack.keep_local(&walk.key, ticket, (entry, weight));
     }
+}
+
+/// Whether an entry is one that was seen before. The same value, loaded anew, has the same bytes, and lives longer.
+fn is_same(seen: &Found, found: &Found) -> bool {
+    seen.bytes == found.bytes && found.remaining <= seen.remaining
 }
 
 /// The entry for L2; `None`, with a word in the log, if it cannot be encoded or is too large.
