@@ -160,6 +160,11 @@ impl<'a> Session<'a> {
         self.failure.is_some() && !self.answered
     }
 
+    /// Whether L2 has failed, whatever it said before.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// Why L2 failed, if it did.
     pub(crate) fn into_failure(self) -> Option<TierError> {
         self.failure
@@ -383,16 +388,14 @@ impl<'a> Session<'a> {
         &mut self,
         walk: &Walk<C>,
         lease: &mut Granted,
-        ticket: &Ticket,
-        packed: Option<Bytes>,
-        life: Duration,
+        (ticket, packed, life): (Ticket, Option<Bytes>, Duration),
+        mut other: Option<OtherSlot<'_, C>>,
     ) {
         let (meter, slot) = (&walk.stack.meter, lease.slot);
         let holds = ticket.holds();
         match packed {
             // An invalidation that could not reach the server left the lease standing there: not then.
             Some(bytes) if holds => {
-                let mut other = (!walk.plan.join).then(|| OtherSlot { walk, is_old: true });
                 let Token { key, token, .. } = &lease.token;
                 let filled = self.l2.fill(key, *token, bytes, life, &mut self.budget).await;
                 if filled.is_ok() {
@@ -416,25 +419,27 @@ impl<'a> Session<'a> {
             Some(_) => meter.op(Tier::L2, Op::Fill, OpResult::Refused),
             None => meter.op(Tier::L2, Op::Fill, OpResult::Skipped),
         }
-        if walk.plan.join {
+        let Some(other) = &mut other else {
             self.release(lease).await;
             return;
-        }
-        let dropped = walk.stack.drop_shared(&walk.key, &mut self.budget).await;
+        };
+        other.is_old = walk.stack.drop_shared(&walk.key, &mut self.budget).await.is_err();
         lease.token.settle();
-        if dropped.is_err() {
-            // The database was asked because the cache was not to be trusted: what the server has is
-            // older than what this call has seen.
-            replay::queue(&walk.stack, &walk.key);
-        }
     }
 }
 
-/// The other slot of a key that a `Bypass` fills. Dropped while it is old, by a failure or a cancelled
-/// future, it leaves the key to be invalidated.
-struct OtherSlot<'a, C> {
+/// What else there is of a key that a `Bypass` fills: in its other slot, and in other processes. The database was asked
+/// because the cache was not to be trusted, so all that is older than what the call has seen. Dropped while it is old, by
+/// a failure or a cancelled future, it leaves the key to be invalidated.
+pub(crate) struct OtherSlot<'a, C> {
     walk: &'a Walk<C>,
     is_old: bool,
+}
+
+impl<'a, C> OtherSlot<'a, C> {
+    pub(crate) fn new(walk: &'a Walk<C>) -> Self {
+        Self { walk, is_old: true }
+    }
 }
 
 impl<C> Drop for OtherSlot<'_, C> {
