@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::Future,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tiered_codecs::CodecFor;
@@ -214,6 +214,7 @@ impl<C> Tiered<C> {
         let bus = self.stack.bus.as_ref().map(|bus| BusHealth {
             name: bus.name(),
             proven: bus.view.proven_as_of().map(|as_of| now.saturating_duration_since(as_of)),
+            max_staleness: bus.max_staleness(),
         });
         Health { l1, l2, bus, pending: self.stack.pending.len(), enabled: self.is_enabled() }
     }
@@ -242,20 +243,22 @@ impl<C> Tiered<C> {
     /// waited for. The cache stays usable. Detached loads also outlive the last handle, until they
     /// end.
     pub async fn shutdown(&self) {
-        if let Some(bus) =
-            self.stack.bus.as_ref().filter(|_| tokio::runtime::Handle::try_current().is_ok())
-        {
-            bus.shutdown().await;
-        }
-        let mut tasks = std::mem::take(&mut *self.stack.tasks.lock());
         // Outside a runtime nobody can wait: what is left is dropped.
-        if tasks.is_empty() || tokio::runtime::Handle::try_current().is_err() {
+        if tokio::runtime::Handle::try_current().is_err() {
+            drop(std::mem::take(&mut *self.stack.tasks.lock()));
             return;
         }
-        let grace = self.stack.l2.as_ref().map_or(Duration::from_millis(250), |l2| l2.grace());
-        // An elapsed grace is what the abort below is for.
-        let _ = tokio::time::timeout(grace, drain(&mut tasks)).await;
-        tasks.shutdown().await;
+        let grace = self.stack.budget().left();
+        if let Some(bus) = &self.stack.bus {
+            bus.shutdown(grace).await;
+        }
+        // Loads that are dropped give their leases up, in tasks of their own.
+        for _ in 0..2 {
+            let mut tasks = std::mem::take(&mut *self.stack.tasks.lock());
+            // An elapsed grace is what the abort below is for.
+            let _ = tokio::time::timeout(grace, drain(&mut tasks)).await;
+            tasks.shutdown().await;
+        }
     }
 }
 

@@ -32,7 +32,7 @@ use crate::{
     load::{self, Loader},
     read::Local,
     request::{LoadContext, Told},
-    session::{Granted, Leased, Look, Session, pack},
+    session::{Granted, Leased, Look, OtherSlot, Session, pack},
     stack::{Landed, Leader, Walked},
     tags::{Before, Marks, Stamps, Tag},
     walk::{self, Walk},
@@ -385,7 +385,9 @@ impl<'a, C> Leading<'a, C> {
             .ok_or(error);
         leader.land(walked.clone());
         let rest = session.zip(lease);
-        (walked, rest.map(|(session, lease)| Rest { walk, session, lease, entry: None }))
+        let rest =
+            rest.map(|(session, lease)| Rest { walk, session, lease, entry: None, other: None });
+        (walked, rest)
     }
 
     fn keep<T>(self, value: Option<T>, told: Told, begun: Instant) -> (Walked, Option<Rest<'a, C>>)
@@ -432,6 +434,12 @@ impl<'a, C> Leading<'a, C> {
                 ticket = stack.capture(&walk.key);
             }
         }
+        let is_alone = match &session {
+            // Without a lease, and with an L2 that has not failed, the key is a newer version's, or a writer's.
+            Some(session) => lease.is_none() && !session.has_failed(),
+            None => stack.l2.is_some() || stack.bus.is_none(),
+        };
+        let other = (!walk.plan.join && !is_alone).then(|| OtherSlot::new(walk));
         let landed = entry.landed();
         leader.land(Ok(landed.clone()));
         let rest = session.zip(lease).map(|(session, lease)| Rest {
@@ -439,6 +447,7 @@ impl<'a, C> Leading<'a, C> {
             session,
             lease,
             entry: Some((ticket, packed.filter(|_| is_stored), life)),
+            other,
         });
         (Ok(landed), rest)
     }
@@ -451,13 +460,15 @@ pub(crate) struct Rest<'a, C> {
     pub(crate) session: Session<'a>,
     lease: Granted,
     entry: Option<(Ticket, Option<Bytes>, Duration)>,
+    /// Of a `Bypass`.
+    other: Option<OtherSlot<'a, C>>,
 }
 
 impl<C> Rest<'_, C> {
     pub(crate) async fn finish(mut self) {
         match self.entry {
-            Some((ticket, packed, life)) => {
-                self.session.store(self.walk, &mut self.lease, &ticket, packed, life).await;
+            Some(entry) => {
+                self.session.store(self.walk, &mut self.lease, entry, self.other).await;
             }
             None => self.session.release(&mut self.lease).await,
         }

@@ -25,7 +25,7 @@ impl Health {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let up = |tier: &Option<TierHealth>| tier.as_ref().is_none_or(|tier| tier.down.is_none());
-        let heard = self.bus.as_ref().is_none_or(|bus| bus.proven.is_some());
+        let heard = self.bus.as_ref().is_none_or(BusHealth::is_heard);
         up(&self.l1) && up(&self.l2) && heard && self.pending == 0
     }
 }
@@ -53,4 +53,14 @@ pub struct BusHealth {
     /// How long ago it was last proven that nothing is missed; `None` while nobody listens, which the first use of the
     /// cache begins, and after something may have been missed.
     pub proven: Option<Duration>,
+    /// How long ago that may be at most: with an older proof L1 asks L2.
+    pub max_staleness: Duration,
+}
+
+impl BusHealth {
+    /// Whether it is heard.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.proven.is_some_and(|age| age <= self.max_staleness)
+    }
 }

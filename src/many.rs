@@ -157,7 +157,7 @@ where
 enum Event<'a, C> {
     /// Somebody else's flight has landed, or fell to this batch.
     Waited(usize, Waited<Key, Course, Walked>),
-    /// Flights that it led have ended; others wait for the loads of other processes.
+    /// Flights that it led have ended; others are to be loaded, by this process or by another that has begun.
     Led(Vec<(usize, Walked)>, Vec<Flying<'a, C>>),
     /// One of those has ended, or is to be loaded now.
     Awaited(usize, Box<Step<'a, C>>),
@@ -185,8 +185,8 @@ where
     let led = |leads| -> Working<'_, C> {
         let (loader, waited) = (loader.as_ref(), start.elapsed());
         Box::pin(async move {
-            let (ended, waiting) = lead(reads, leads, loader, waited).await;
-            Event::Led(ended, waiting)
+            let (ended, flying) = lead::<T, C>(reads, leads, loader.is_some(), waited).await;
+            Event::Led(ended, flying)
         })
     };
     let loaded = |flying| -> Working<'_, C> {
@@ -207,9 +207,13 @@ where
                     put(&mut ended, at, walked.map(Landed::shared));
                 }
                 Event::Waited(at, Waited::Lead(leader)) => fallen.push((at, leader)),
-                Event::Led(walked, waiting) => {
+                Event::Led(walked, flying) => {
                     walked.into_iter().for_each(|(at, walked)| put(&mut ended, at, walked));
-                    for (at, leading) in waiting {
+                    for (at, leading) in flying {
+                        if !leading.waits() {
+                            freed.push((at, leading));
+                            continue;
+                        }
                         let waits =
                             async move { Event::Awaited(at, Box::new(leading.wait::<T>().await)) };
                         working.push(Box::pin(waits));
@@ -257,12 +261,12 @@ fn seat<T: 'static, C>(reads: &[Read<C>], kind: Kind) -> (Vec<Lead>, Vec<Wait>) 
     (leads, waits)
 }
 
-/// Leads flights to their ends, step by step: the same steps as of a single read. Those whose keys other processes
-/// load come back: nothing that is led here waits for them.
+/// Leads flights up to the load, step by step: the same steps as of a single read. Those that did not end on the way
+/// come back. Whether this process loads them or another: none of them waits for the others.
 async fn lead<'a, T, C>(
     reads: &'a [Read<C>],
     leads: Vec<Lead>,
-    loader: Option<&Mutex<&mut BatchLoader<'_, T>>>,
+    loads: bool,
     waited: Duration,
 ) -> (Vec<(usize, Walked)>, Vec<Flying<'a, C>>)
 where
@@ -285,14 +289,12 @@ where
         fetch(stack, &mut flying, waited).await;
         flying = step(stack, flying, &mut ended, |leading| leading.look::<T>(false).boxed()).await;
     }
-    if loader.is_none() {
+    if !loads {
         ended.extend(flying.into_iter().map(|(at, leading)| (at, leading.give_up())));
         return (ended, Vec::new());
     }
     flying = step(stack, flying, &mut ended, |leading| leading.lease::<T>().boxed()).await;
-    let (waiting, flying) = flying.into_iter().partition(|(_, leading)| leading.waits());
-    ended.extend(load_all(reads, flying, loader).await);
-    (ended, waiting)
+    (ended, flying)
 }
 
 /// Loads what is missing, all of it in one load, and ends its flights.

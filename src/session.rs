@@ -43,9 +43,9 @@ pub(crate) struct Session<'a> {
     /// Where a load is stored.
     course: Course,
     budget: Budget,
-    /// The bytes that were judged already, in either slot.
-    seen_main: Option<Bytes>,
-    seen_beside: Option<Bytes>,
+    /// What was judged already, in either slot.
+    seen_main: Option<Found>,
+    seen_beside: Option<Found>,
     failure: Option<TierError>,
     /// L2 has said what it has: what it has not may have been invalidated.
     answered: bool,
@@ -162,6 +162,11 @@ impl<'a> Session<'a> {
     /// Whether L2 has failed and said nothing.
     pub(crate) fn is_silent(&self) -> bool {
         self.failure.is_some() && !self.answered
+    }
+
+    /// Whether L2 has failed, whatever it said before.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.is_some()
     }
 
     /// Why L2 failed, if it did.
@@ -314,9 +319,10 @@ impl<'a> Session<'a> {
             Slot::Main => &mut self.seen_main,
             Slot::Beside => &mut self.seen_beside,
         };
-        let found = found.filter(|found| seen.as_ref() != Some(&found.bytes))?;
+        let found =
+            found.filter(|found| !seen.as_ref().is_some_and(|seen| is_same(seen, found)))?;
         let remote = read::open::<T, C>(walk, &self.wire, asked, &found);
-        *seen = Some(found.bytes);
+        *seen = Some(found);
         match remote {
             Remote::Found(dated) => dated.landed.suits(walk.wanted).then_some(*dated),
             Remote::Other(version, remaining) => {
@@ -415,7 +421,7 @@ impl<'a> Session<'a> {
             let asked = clock.now();
             match self.l2.renew(key, *token, &mut self.l2.budget()).await {
                 Ok(true) => lease.ends = asked + lease_for,
-                Ok(false) => break,
+                Ok(false) | Err(TierError::Unsupported(_)) => break,
                 // It stands for a while yet, and is tried again.
                 Err(_) => {}
             }
@@ -449,16 +455,14 @@ impl<'a> Session<'a> {
         &mut self,
         walk: &Walk<C>,
         lease: &mut Granted,
-        ticket: &Ticket,
-        packed: Option<Bytes>,
-        life: Duration,
+        (ticket, packed, life): (Ticket, Option<Bytes>, Duration),
+        mut other: Option<OtherSlot<'_, C>>,
     ) {
         let (meter, slot) = (&walk.stack.meter, lease.slot);
         let holds = ticket.holds();
         match packed {
             // An invalidation that could not reach the server left the lease standing there: not then.
             Some(bytes) if holds => {
-                let mut other = (!walk.plan.join).then(|| OtherSlot { walk, is_old: true });
                 let Token { key, token, .. } = &lease.token;
                 let filled = self.l2.fill(key, *token, bytes, life, &mut self.budget).await;
                 if filled.is_ok() {
@@ -482,25 +486,27 @@ impl<'a> Session<'a> {
             Some(_) => meter.op(Tier::L2, Op::Fill, OpResult::Refused),
             None => meter.op(Tier::L2, Op::Fill, OpResult::Skipped),
         }
-        if walk.plan.join {
+        let Some(other) = &mut other else {
             self.release(lease).await;
             return;
-        }
-        let dropped = walk.stack.drop_shared(&walk.key, &mut self.budget).await;
+        };
+        other.is_old = walk.stack.drop_shared(&walk.key, &mut self.budget).await.is_err();
         lease.token.settle();
-        if dropped.is_err() {
-            // The database was asked because the cache was not to be trusted: what the server has is
-            // older than what this call has seen.
-            replay::queue(&walk.stack, &walk.key);
-        }
     }
 }
 
-/// The other slot of a key that a `Bypass` fills. Dropped while it is old, by a failure or a cancelled
-/// future, it leaves the key to be invalidated.
-struct OtherSlot<'a, C> {
+/// What else there is of a key that a `Bypass` fills: in its other slot, and in other processes. The database was asked
+/// because the cache was not to be trusted, so all that is older than what the call has seen. Dropped while it is old, by
+/// a failure or a cancelled future, it leaves the key to be invalidated.
+pub(crate) struct OtherSlot<'a, C> {
     walk: &'a Walk<C>,
     is_old: bool,
+}
+
+impl<'a, C> OtherSlot<'a, C> {
+    pub(crate) fn new(walk: &'a Walk<C>) -> Self {
+        Self { walk, is_old: true }
+    }
 }
 
 impl<C> Drop for OtherSlot<'_, C> {
@@ -518,6 +524,11 @@ fn keep_found<C>(walk: &Walk<C>, ticket: &Ticket, (mut entry, weight): Keep) {
         let weight = walk.options.weight.unwrap_or(weight);
         walk.stack.keep_local(&walk.key, ticket, (entry, weight));
     }
+}
+
+/// Whether an entry is one that was seen before. The same value, loaded anew, has the same bytes, and lives longer.
+fn is_same(seen: &Found, found: &Found) -> bool {
+    seen.bytes == found.bytes && found.remaining <= seen.remaining
 }
 
 /// The entry for L2; `None`, with a word in the log, if it cannot be encoded or is too large.

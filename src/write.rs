@@ -18,7 +18,7 @@ use crate::{
     bus::{Bus, Change},
     entry::Entry,
     fence::Ticket,
-    l2::Budget,
+    l2::{Budget, PIECE},
     pending::Standing,
     replay,
     request::{Options, Told},
@@ -105,20 +105,24 @@ async fn announce<R>(
     changed: &mut [Result<R, TierError>],
     budget: &mut Budget,
 ) {
-    let done = keys.iter().zip(&*changed).filter(|(_, changed)| changed.is_ok());
-    let changes: Vec<_> = done.map(|(key, _)| Change::Key(key)).collect();
-    if changes.is_empty() || stack.bus.is_none() {
+    if stack.bus.is_none() {
         return;
     }
-    if budget.is_spent() {
-        // Spent by others of the batch.
-        *budget = stack.budget();
-    }
-    if let Err(error) = stack.announce(&changes, budget).await {
-        changed
-            .iter_mut()
-            .filter(|changed| changed.is_ok())
-            .for_each(|changed| *changed = Err(error.clone()));
+    let mut done: Vec<_> =
+        keys.iter().zip(changed).filter(|(_, changed)| changed.is_ok()).collect();
+    let mut told = Ok(());
+    for (count, piece) in done.chunks_mut(PIECE).enumerate() {
+        // As on L2, each piece has a budget of its own, and one that fails is the last.
+        if count > 0 || budget.is_spent() {
+            *budget = stack.budget();
+        }
+        if told.is_ok() {
+            let changes: Vec<_> = piece.iter().map(|(key, _)| Change::Key(key)).collect();
+            told = stack.announce(&changes, budget).await;
+        }
+        if let Err(error) = &told {
+            piece.iter_mut().for_each(|(_, changed)| **changed = Err(error.clone()));
+        }
     }
 }
 

@@ -27,6 +27,8 @@
 //! | `versions` | one version's entry hides another of its own; a type that does not read what it writes |
 //! | `slots` | what lies in one of a key's two slots hides or outlives what lies in the other |
 //! | `symptoms` | a bug that was mended comes back |
+//! | `bus` | a change in one process does not reach another's L1; the bus fails the application |
+//! | `staleness` | L1 serves a value for longer than Δ after it was invalidated, whatever the bus does |
 //! | `model` | anything that a plain map would not do |
 //!
 //! Beside them: `tests/allocations.rs` (a hit allocates nothing), `tests/ui/` (what must not
@@ -59,6 +61,7 @@ mod support;
 
 mod api;
 mod batches;
+mod bus;
 mod chain;
 mod codecs;
 mod deployments;
@@ -79,6 +82,7 @@ mod reads;
 mod restarts;
 mod runs;
 mod slots;
+mod staleness;
 mod strategies;
 mod symptoms;
 mod tags;

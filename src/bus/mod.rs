@@ -21,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::try_join_all};
-use tiered_tiers::{LogName, TierError};
+use tiered_tiers::{LeaseToken, LogName, TierError};
 use tokio::{task::JoinSet, time::timeout};
 
 pub(crate) use self::{
@@ -65,7 +65,7 @@ impl Bus {
             view: View::new(logs, max_staleness, now),
             bus,
             topic: namespace.into(),
-            sender: fastrand::u64(..),
+            sender: sender(),
             max_staleness,
             is_down: AtomicBool::new(false),
             listeners: Mutex::default(),
@@ -155,11 +155,30 @@ impl Bus {
         let _ = self.listening.compare_exchange(round, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Ends listening, until the cache is used again.
-    pub(crate) async fn shutdown(&self) {
+    /// Ends listening, until the cache is used again. A runtime that stands still is not waited for: what is left of
+    /// its listeners ends when it goes on.
+    pub(crate) async fn shutdown(&self, grace: Duration) {
         let mut listeners = std::mem::take(&mut *self.listeners.lock());
-        listeners.shutdown().await;
+        if timeout(grace, listeners.shutdown()).await.is_err() {
+            self.listening.store(0, Ordering::Release);
+        }
     }
+
+    /// Whether the last thing that was asked of it has failed.
+    pub(crate) fn is_down(&self) -> bool {
+        self.is_down.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn max_staleness(&self) -> Duration {
+        self.max_staleness
+    }
+}
+
+/// A number of this cache's own, from the operating system: an application may seed its random numbers, and then has
+/// the same ones in each of its processes.
+fn sender() -> u64 {
+    let random = LeaseToken::random();
+    random.as_bytes().iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 fn panicked() -> TierError {

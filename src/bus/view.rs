@@ -52,9 +52,9 @@ impl View {
 
     /// What is proven now.
     pub(crate) fn proof(&self) -> Proof {
-        let generation = self.generation();
+        // In this order: a generation that is read first may be void by the time that a proof of the next one is read.
         let until = Duration::from_nanos(self.proven_until.load(Ordering::Acquire));
-        Proof { generation, until: self.start + until }
+        Proof { generation: self.generation(), until: self.start + until }
     }
 
     /// As of when all logs are proven.

@@ -284,7 +284,10 @@ impl L2 {
         if result.is_err() {
             *budget = Budget::SPENT;
         }
-        self.tell(result.as_ref().err());
+        // A tier that cannot do something has not failed.
+        if !matches!(result, Err(TierError::Unsupported(_))) {
+            self.tell(result.as_ref().err());
+        }
         result
     }
 
