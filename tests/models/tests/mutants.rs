@@ -1,0 +1,49 @@
+//! Every fault is found. The list is the test: a name that is missing here, or found nowhere, fails it.
+
+use tiered_models::{Mutant, fill};
+
+/// The faults of each model.
+const LIST: &[(&str, &[&str])] = &[(
+    "fill",
+    &[
+        "no_token_check",
+        "delete_keeps_the_lease",
+        "renewal_takes_the_lease",
+        "counter_token",
+        "token_per_process",
+        "no_incarnation",
+        "run_after_load",
+        "double_delete",
+        "set_keeps_the_lease",
+    ],
+)];
+
+fn mutants() -> Vec<(&'static str, Vec<Mutant>)> {
+    vec![("fill", fill::mutants())]
+}
+
+#[test]
+fn every_mutant_is_found() {
+    let mut wrong = Vec::new();
+    for (model, mutants) in mutants() {
+        for mutant in mutants {
+            match (mutant.hunt)() {
+                Ok(figures) => {
+                    wrong.push(format!("{model}: {} is not found: {figures}", mutant.name))
+                }
+                Err(catch) => println!("{model}: {}, {}: {catch}\n", mutant.name, mutant.fault),
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn no_mutant_is_forgotten() {
+    let names = |(model, mutants): (_, Vec<Mutant>)| {
+        (model, mutants.iter().map(|mutant| mutant.name).collect::<Vec<_>>())
+    };
+    let all: Vec<_> = mutants().into_iter().map(names).collect();
+    let list: Vec<_> = LIST.iter().map(|(model, names)| (*model, names.to_vec())).collect();
+    assert_eq!(all, list);
+}

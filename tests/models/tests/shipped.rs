@@ -1,0 +1,12 @@
+//! The shipped protocol, in every order of steps that the small bounds allow.
+
+use tiered_models::fill;
+
+#[test]
+fn no_stale_fill() {
+    for tells_run in [true, false] {
+        let bounds = fill::Bounds { tells_run, ..fill::Bounds::SMALL };
+        let figures = fill::check(bounds, 2).unwrap_or_else(|catch| panic!("{catch}"));
+        println!("fill: {figures}");
+    }
+}
