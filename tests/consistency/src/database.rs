@@ -49,6 +49,17 @@ pub(crate) struct Database {
     serving: JoinHandle<()>,
 }
 
+/// What a database has seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// The epochs that have ended.
+    pub(crate) epochs: Epochs,
+    /// All loads.
+    pub(crate) loads: u64,
+    /// The longest time for which one was kept waiting.
+    pub(crate) longest_load: Duration,
+}
+
 #[derive(Debug)]
 struct State {
     ledger: Ledger,
@@ -57,6 +68,8 @@ struct State {
     disturbances: Disturbances,
     epochs: Epochs,
     loads: u64,
+    /// The longest time for which a load was kept waiting.
+    longest: Duration,
     random: Rng,
     broken: Option<io::Error>,
 }
@@ -81,6 +94,7 @@ impl Database {
             disturbances: Disturbances::default(),
             epochs: Epochs::default(),
             loads: 0,
+            longest: Duration::ZERO,
             random: Rng::with_seed(seed),
             broken: None,
         }));
@@ -122,12 +136,16 @@ impl Database {
         }
     }
 
-    /// The epochs that have ended, all loads, and what went wrong with the ledger.
-    pub(crate) fn end(self) -> io::Result<(Epochs, u64)> {
+    /// What it has seen, unless something went wrong with the ledger.
+    pub(crate) fn end(self) -> io::Result<Seen> {
         let mut state = lock(&self.state);
         match state.broken.take() {
             Some(error) => Err(error),
-            None => Ok((state.epochs.clone(), state.loads)),
+            None => Ok(Seen {
+                epochs: state.epochs.clone(),
+                loads: state.loads,
+                longest_load: state.longest,
+            }),
         }
     }
 }
@@ -207,6 +225,7 @@ impl State {
     fn under_way(&mut self, reply: Reply) -> (Reply, Option<Duration>) {
         let Weather { slow, up_to, failing } = self.weather;
         let wait = (self.random.f64() < slow).then(|| up_to.mul_f64(self.random.f64()));
+        self.longest = self.longest.max(wait.unwrap_or_default());
         (reply.filter(|_| self.random.f64() >= failing), wait)
     }
 }

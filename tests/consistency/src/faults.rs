@@ -68,6 +68,8 @@ impl Fault {
             Self::Link(_, LinkFault::BlackHole) => "link black",
             Self::Link(_, LinkFault::HoldRequests) => "requests held",
             Self::Link(_, LinkFault::Delay(_)) => "link slow",
+            Self::Link(_, LinkFault::FlipBits) => "bits flipped",
+            Self::Link(_, LinkFault::ShiftReplies) => "replies shifted",
             Self::Link(..) => "link cut",
             Self::CutRequests(_) => "requests cut",
             Self::KillPrimary => "primary killed",
@@ -80,6 +82,13 @@ impl Fault {
 }
 
 impl Schedule {
+    /// The longest time for which a worker stands still.
+    pub(crate) fn longest_stop(&self) -> Duration {
+        let stops =
+            self.workers.iter().filter(|planned| matches!(planned.fault, Fault::StopWorker(_)));
+        stops.map(|planned| planned.lasts).max().unwrap_or_default()
+    }
+
     pub(crate) fn draw(seed: u64, mode: Mode, time: Duration, workers: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let mut row = |draw: &dyn Fn(&mut Rng) -> (Fault, Duration)| row(random.fork(), time, draw);
@@ -87,6 +96,7 @@ impl Schedule {
             workers: row(&|random| worker_fault(random, workers)),
             servers: match mode {
                 Mode::Fence | Mode::Local => row(&|random| server_fault(random, workers)),
+                Mode::Lies => row(&|random| lie(random, workers)),
                 Mode::Failover => row(&primary_fault),
             },
             loads: row(&load_fault),
@@ -145,6 +155,16 @@ fn server_fault(random: &mut Rng, workers: u64) -> (Fault, Duration) {
         }
         _ => (Fault::CutRequests(worker), millis(random, 50, 500)),
     }
+}
+
+fn lie(random: &mut Rng, workers: u64) -> (Fault, Duration) {
+    let whose = Some(random.u64(..workers)).filter(|_| random.bool());
+    let lie = match random.u8(..5) {
+        0..2 => LinkFault::FlipBits,
+        2..4 => LinkFault::ShiftReplies,
+        _ => LinkFault::Truncate,
+    };
+    (Fault::Link(whose, lie), millis(random, 200, 2_500))
 }
 
 fn primary_fault(random: &mut Rng) -> (Fault, Duration) {

@@ -1,6 +1,7 @@
 //! [`Fleet`]: the workers' processes.
 
 use std::{
+    collections::HashSet,
     process::Stdio,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -23,6 +24,8 @@ use crate::{tally::Tally, worker::Settings};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How many violations are kept in full.
 const KEPT: usize = 50;
+/// How many acknowledgements that came to nothing are told apart.
+const MOST: usize = 100_000;
 
 /// What the workers have told, all together.
 #[derive(Debug, Default)]
@@ -31,6 +34,8 @@ pub(crate) struct Told {
     pub(crate) violations: Vec<String>,
     /// Workers that ended although nobody had killed them.
     pub(crate) deaths: u64,
+    /// Keys and versions whose acknowledgement L2 has belied.
+    pub(crate) undone: HashSet<String>,
     quiet: usize,
     verified: usize,
 }
@@ -169,6 +174,9 @@ async fn listen(output: ChildStdout, told: Arc<Mutex<Told>>, is_to_end: Arc<Atom
                 }
             }
             ("broken", what) if told.violations.len() < KEPT => told.violations.push(what.into()),
+            ("undone", which) if told.undone.len() < MOST => {
+                told.undone.insert(which.into());
+            }
             ("quiet", _) => told.quiet += 1,
             ("verified", _) => told.verified += 1,
             _ => {}

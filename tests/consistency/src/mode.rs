@@ -21,6 +21,8 @@ pub(crate) enum Mode {
     Fence,
     /// L1 over L2, which hears nothing of other processes.
     Local,
+    /// As `Local`, by links that lie.
+    Lies,
     /// As `Local`, over a primary with replicas and sentinels that is replaced again and again.
     Failover,
     // The modes with a bus belong here: all messages arriving, half of them, none. Each needs a name in `ALL`,
@@ -28,12 +30,12 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 3] = [Self::Fence, Self::Local, Self::Failover];
+    pub(crate) const ALL: [Self; 4] = [Self::Fence, Self::Local, Self::Lies, Self::Failover];
 
     pub(crate) fn named(name: &str) -> Result<Self> {
         match Self::ALL.into_iter().find(|mode| mode.name() == name) {
             Some(mode) => Ok(mode),
-            None => bail!("there is no mode {name}; there are fence, local, failover, all"),
+            None => bail!("there is no mode {name}; there are fence, local, lies, failover, all"),
         }
     }
 
@@ -41,6 +43,7 @@ impl Mode {
         match self {
             Self::Fence => "fence",
             Self::Local => "local",
+            Self::Lies => "lies",
             Self::Failover => "failover",
         }
     }
@@ -50,7 +53,7 @@ impl Mode {
         let l2 = Redis::new(url)?;
         let builder = match self {
             Self::Fence => Tiered::remote(l2),
-            Self::Local | Self::Failover => Tiered::new(Quick::new(100_000), l2),
+            Self::Local | Self::Lies | Self::Failover => Tiered::new(Quick::new(100_000), l2),
         };
         Ok(common(builder).local_for(LOCAL_FOR).build()?)
     }
@@ -64,7 +67,7 @@ impl Mode {
     pub(crate) fn local_bound(self) -> Option<Duration> {
         match self {
             Self::Fence => None,
-            Self::Local | Self::Failover => Some(LOCAL_FOR),
+            Self::Local | Self::Lies | Self::Failover => Some(LOCAL_FOR),
         }
     }
 
@@ -73,9 +76,10 @@ impl Mode {
         self.local_bound().unwrap_or_default() * 2
     }
 
-    /// Whether what was acknowledged stays so: a failover may lose it.
+    /// Whether what was acknowledged stays so: a failover may lose it, and a lie may acknowledge what was never
+    /// done.
     pub(crate) fn keeps_what_it_acknowledged(self) -> bool {
-        self != Self::Failover
+        matches!(self, Self::Fence | Self::Local)
     }
 }
 

@@ -37,7 +37,7 @@ impl Options {
             workers: words.take("workers")?.unwrap_or(4),
             readers: words.take("readers")?.unwrap_or(8),
             writers: words.take("writers")?.unwrap_or(3),
-            lookers: words.take("lookers")?.unwrap_or(1),
+            lookers: words.take("lookers")?.unwrap_or(2),
             keys: words.take("keys")?.unwrap_or(256),
             pause: words.take("pause")?.unwrap_or(0),
             forge: words.take("forge")?.unwrap_or(false),

@@ -10,8 +10,7 @@ use tempfile::TempDir;
 use tokio::time::{sleep, sleep_until};
 
 use crate::{
-    database::Database,
-    epochs::Epochs,
+    database::{Database, Seen},
     faults::Schedule,
     fleet::{Fleet, Told},
     mode::Mode,
@@ -29,8 +28,9 @@ pub(crate) struct Outcome {
     /// The time for which it was worked.
     pub(crate) time: Duration,
     pub(crate) told: Told,
-    pub(crate) epochs: Epochs,
-    pub(crate) loads: u64,
+    pub(crate) seen: Seen,
+    /// For how long a process stood still at most.
+    pub(crate) longest_stop: Duration,
     pub(crate) faults: Faults,
 }
 
@@ -64,9 +64,10 @@ async fn run(mode: Mode, time: Duration, options: &Options) -> Result<Outcome> {
     sleep(mode.local_bound().unwrap_or_default() + Duration::from_millis(200)).await;
     fleet.verify().await?;
     let told = fleet.end().await?;
-    let (epochs, loads) = database.end().context("the ledger cannot be written")?;
+    let seen = database.end().context("the ledger cannot be written")?;
     drop(servers);
-    Ok(Outcome { mode, time, told, epochs, loads, faults })
+    let longest_stop = schedule.longest_stop();
+    Ok(Outcome { mode, time, told, seen, longest_stop, faults })
 }
 
 async fn set(mode: Mode, options: &Options, directory: &Path) -> Result<Stage> {

@@ -29,10 +29,8 @@ names! {
         Loaded = "loaded",
         /// Served somebody else's load.
         Shared = "shared",
-        /// Served by either of these: what the short forms of a read do not tell.
-        Walked = "walked",
-        /// Read together with others, some of which were not in L1.
-        Mixed = "mixed",
+        /// Served by any of these: the short forms of a read, and batches, do not tell.
+        Somewhere = "somewhere",
         /// Served past its freshness or proof, while it was refreshed or because all else failed.
         Past = "past",
         /// Reads that found nothing.
@@ -83,8 +81,8 @@ names! {
         StaleLocalAfter = "stale_local_after",
         /// How stale what was shared with others was.
         StaleShared = "stale_shared",
-        /// How stale what was read together with others was.
-        StaleMixed = "stale_mixed",
+        /// How stale what came from somewhere was.
+        StaleSomewhere = "stale_somewhere",
         /// How stale what was served past its freshness was.
         StalePast = "stale_past",
         /// How long reads took that did not end at once.

@@ -20,10 +20,8 @@ pub(crate) enum How {
     Remote,
     Loaded,
     Shared,
-    /// Not out of L1, and not loaded by the reader: from L2, or shared with another.
-    Walked,
-    /// One of many: from anywhere.
-    Mixed,
+    /// Not loaded by the reader, and nobody says from where.
+    Somewhere,
     Past,
 }
 
@@ -117,8 +115,8 @@ impl Landing {
                     notes.violation(Count::TooStale, format_args!("too stale: {told}"));
                 }
             }
-            How::Remote | How::Shared | How::Walked => notes.measure(Measure::StaleShared, by),
-            How::Mixed => notes.measure(Measure::StaleMixed, by),
+            How::Remote | How::Shared => notes.measure(Measure::StaleShared, by),
+            How::Somewhere => notes.measure(Measure::StaleSomewhere, by),
             How::Past => notes.measure(Measure::StalePast, by),
         }
     }
@@ -131,8 +129,7 @@ impl How {
             Self::Remote => Count::Remote,
             Self::Loaded => Count::Loaded,
             Self::Shared => Count::Shared,
-            Self::Walked => Count::Walked,
-            Self::Mixed => Count::Mixed,
+            Self::Somewhere => Count::Somewhere,
             Self::Past => Count::Past,
         }
     }

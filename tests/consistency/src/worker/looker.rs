@@ -3,7 +3,7 @@
 //! Over a cache of its own, one look at a time: nothing is shared with a walk that began earlier. So what it is
 //! given was read at the server after it asked, and there everything acknowledged is final.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use fastrand::Rng;
 use tiered::Tiered;
@@ -26,6 +26,8 @@ pub(crate) struct Looker {
     glass: Option<Tiered>,
     notes: Notes,
     random: Rng,
+    /// Keys with the acknowledgement that was told to have come to nothing.
+    undone: HashMap<u32, u64>,
 }
 
 impl Looker {
@@ -35,6 +37,7 @@ impl Looker {
             glass: Mode::glass(&world.settings.direct).ok(),
             notes: Notes::new(world),
             random: random(&world.settings, 3, number),
+            undone: HashMap::new(),
         }
     }
 
@@ -77,16 +80,21 @@ impl Looker {
         }
         match judge(&self.world.ledger, Read { key, version, from }) {
             Ok(Verdict::Fresh) => {}
-            Ok(Verdict::Stale(stale)) => self.notes.violation(
-                Count::StaleFills,
-                format_args!(
+            Ok(Verdict::Stale(stale)) => {
+                if self.undone.insert(key, stale.version) != Some(stale.version) {
+                    self.world.say(format_args!("undone {key}:{}", stale.version));
+                }
+                self.notes.violation(
+                    Count::StaleFills,
+                    format_args!(
                     "stale fill: L2 holds version {version} of key {key} at {from}; version {} was acknowledged at \
                      {}, {} ms earlier",
                     stale.version,
                     stale.since,
                     stale.by / MILLISECOND
-                ),
-            ),
+                    ),
+                );
+            }
             Ok(Verdict::Invented { committed }) => self.notes.violation(
                 Count::Wrong,
                 format_args!("wrong value in L2: version {version} of key {key} at {from}; the last was {committed}"),

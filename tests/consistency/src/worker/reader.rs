@@ -87,7 +87,7 @@ impl Reader {
         let how = match (has_loaded.load(Ordering::Relaxed), at_once) {
             (true, _) => How::Loaded,
             (false, true) if world.settings.mode.local_bound().is_some() => How::Local,
-            (false, _) => How::Walked,
+            (false, _) => How::Somewhere,
         };
         self.land(landing, found.map(|stored| Some((stored, how))));
     }
@@ -172,7 +172,7 @@ impl Reader {
         });
         let (found, at_once) = polled(found).await;
         let has_local = world.settings.mode.local_bound().is_some();
-        let how = if at_once && has_local { How::Local } else { How::Mixed };
+        let how = if at_once && has_local { How::Local } else { How::Somewhere };
         for (landing, found) in landings.into_iter().zip(found) {
             self.land(landing, found.map(|found| found.map(|stored| (stored, how))));
         }
