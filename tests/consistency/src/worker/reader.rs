@@ -77,14 +77,17 @@ impl Reader {
     /// The short form, which does not tell how it ended. What is there at once came out of L1.
     pub(crate) async fn read_plainly(&mut self, key: u32) {
         let world = Arc::clone(&self.world);
-        let (landing, has_loaded) = (Landing::begin(&world, key), AtomicBool::new(false));
+        let landing = Landing::begin(&world, key);
+        let (has_asked, has_loaded) = (AtomicBool::new(false), AtomicBool::new(false));
         let read = world.cache.get_or_load(world.key(key), || async {
+            has_asked.store(true, Ordering::Relaxed);
             let loaded = load(&world, key, is_counted(key)).await;
             has_loaded.store(loaded.is_ok(), Ordering::Relaxed);
             loaded
         });
         let (found, at_once) = polled(read).await;
-        let how = match (has_loaded.load(Ordering::Relaxed), at_once) {
+        let has_asked = has_asked.load(Ordering::Relaxed);
+        let how = match (has_loaded.load(Ordering::Relaxed), at_once && !has_asked) {
             (true, _) => How::Loaded,
             (false, true) if world.settings.mode.local_bound().is_some() => How::Local,
             (false, _) => How::Somewhere,
@@ -161,8 +164,10 @@ impl Reader {
             }
         }
         let keys: Vec<u32> = landings.iter().map(|landing| landing.key).collect();
+        let has_asked = AtomicBool::new(false);
         let named = keys.iter().map(|key| Named(*key, world.key(*key).clone()));
         let found = world.cache.get_or_load_many(named, async |missing: Vec<Named>| {
+            has_asked.store(true, Ordering::Relaxed);
             let mut loaded = Vec::with_capacity(missing.len());
             for named in missing {
                 let stored = load(&world, named.0, is_counted(named.0)).await?;
@@ -171,8 +176,10 @@ impl Reader {
             Ok::<_, DatabaseFailed>(loaded)
         });
         let (found, at_once) = polled(found).await;
-        let has_local = world.settings.mode.local_bound().is_some();
-        let how = if at_once && has_local { How::Local } else { How::Somewhere };
+        let is_local = at_once
+            && !has_asked.load(Ordering::Relaxed)
+            && world.settings.mode.local_bound().is_some();
+        let how = if is_local { How::Local } else { How::Somewhere };
         for (landing, found) in landings.into_iter().zip(found) {
             self.land(landing, found.map(|found| found.map(|stored| (stored, how))));
         }
