@@ -148,9 +148,9 @@ async fn a_renewal_that_arrives_after_a_delete_brings_no_lease_back(kind: Kind) 
     let warm = LeaseToken::random();
     direct.lease(b"k", warm, LIFE, Claim::IfFree).await.unwrap();
     direct.renew(b"k", warm, LIFE).await.unwrap();
-    for round in 0..20_u64 {
+    for round in 0..10_u64 {
         let proxy = Proxy::before(server.port()).await.unwrap();
-        let tier = kind.tier(proxy.port(), Duration::from_millis(100));
+        let tier = kind.tier(proxy.port(), Duration::from_millis(400));
         let (key, token) = (format!("k{round}"), LeaseToken::random());
         let lease = tier.lease(key.as_bytes(), token, LIFE, Claim::IfFree).await;
         assert_eq!(lease, Ok(Lease::Granted(None)));
@@ -174,9 +174,9 @@ async fn what_arrives_late_of_a_hold_grants_nothing(kind: Kind) {
     let warm = LeaseToken::random();
     direct.hold(b"k", warm, LIFE).await.unwrap();
     direct.end_hold(b"k", warm, None).await.unwrap();
-    for round in 0..20_u64 {
+    for round in 0..10_u64 {
         let proxy = Proxy::before(server.port()).await.unwrap();
-        let tier = kind.tier(proxy.port(), Duration::from_millis(100));
+        let tier = kind.tier(proxy.port(), Duration::from_millis(400));
         let (name, token, lease) =
             (format!("k{round}"), LeaseToken::random(), LeaseToken::random());
         let (key, is_end) = (name.as_bytes(), round % 2 == 0);
