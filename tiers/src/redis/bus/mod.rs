@@ -172,7 +172,8 @@ impl Bus for RedisBus {
         }
         let (reach, mut budget, keys) = (self.reach()?, Budget::new(&self.options), keys(log));
         match self.append_once(&reach, &keys, messages, &mut budget).await {
-            Err(TierError::Unreachable(_)) => {
+            // The connection broke, or was of no use.
+            Err(TierError::Unreachable(_) | TierError::Protocol(_)) => {
                 self.append_once(&reach, &keys, messages, &mut budget).await
             }
             appended => appended,

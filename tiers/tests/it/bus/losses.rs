@@ -6,7 +6,7 @@ use tiered_tiers::{
     testing::{RedisServer, bus_conforms},
 };
 
-use super::reader::{Admin, HEAD, LOG, Reader, STREAM, messages, say, serving};
+use super::reader::{Admin, Entries, HEAD, LOG, Reader, STREAM, messages, patient, say, serving};
 use crate::wait;
 
 const ANY: &[Void] = &[Void::Gap, Void::Headless];
@@ -65,8 +65,7 @@ async fn a_single_message_that_is_gone_is_missed() {
     for gone in 0..3 {
         let mut reader = Reader::open(&bus).await;
         say(&bus, &["one", "two", "three"]).await;
-        let entries: Vec<(String, Vec<Vec<u8>>)> =
-            admin.ask(&["XREVRANGE", STREAM, "+", "-", "COUNT", "3"]).await;
+        let entries: Entries = admin.ask(&["XREVRANGE", STREAM, "+", "-", "COUNT", "3"]).await;
         admin.does(&["XDEL", STREAM, &entries[gone].0]).await;
         reader.notices(&bus, &[Void::Gap], &format!("message {gone} from behind")).await;
     }
@@ -156,7 +155,7 @@ async fn a_server_that_comes_back_is_another() {
     for (saves, later) in [(false, false), (false, true), (true, false), (true, true)] {
         let what = format!("with an old copy: {saves}, then a message: {later}");
         let mut server = RedisServer::builder().config("save", "3600 1").start().await.unwrap();
-        let bus = Redis::new(&server.url()).unwrap().bus();
+        let bus = patient(&server.url()).bus();
         let mut reader = Reader::open(&bus).await;
         say(&bus, &["read"]).await;
         reader.catches_up(&bus).await;
@@ -182,7 +181,7 @@ async fn a_server_that_comes_back_is_another() {
 #[tokio::test]
 async fn a_server_that_comes_back_with_what_was_known_is_another_all_the_same() {
     let mut server = RedisServer::builder().config("save", "3600 1").start().await.unwrap();
-    let bus = Redis::new(&server.url()).unwrap().bus();
+    let bus = patient(&server.url()).bus();
     let mut reader = Reader::open(&bus).await;
     say(&bus, &["read"]).await;
     reader.catches_up(&bus).await;
@@ -270,7 +269,7 @@ async fn a_user_of_an_access_list_may_follow_what_is_its_own() {
         +pexpire +pttl +xadd +xtrim +xrange +xread +xinfo|stream +info";
     let words: Vec<&str> = ["ACL", "SETUSER", "bus"].into_iter().chain(rules.split(' ')).collect();
     admin.does(&words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>()).await;
-    let bus = Redis::new(&server.url()).unwrap().username("bus").password("hunter2").bus();
+    let bus = patient(&server.url()).username("bus").password("hunter2").bus();
     let mut reader = Reader::open(&bus).await;
     say(&bus, &["one"]).await;
     reader.wait(&bus, std::time::Duration::from_secs(1)).await.unwrap();
@@ -299,10 +298,10 @@ async fn a_bus_needs_connections_of_its_own_and_numbers_that_can_work() {
     assert!(matches!(appended, Err(TierError::Unsupported(_))));
     for (bus, what) in [
         (bus, None),
-        (Redis::new(&server.url()).unwrap().bus().logs(0), Some("logs(0)")),
-        (Redis::new(&server.url()).unwrap().bus().logs(65), Some("logs(65)")),
-        (Redis::new(&server.url()).unwrap().bus().max_messages(999), Some("max_messages(999)")),
-        (Redis::new(&server.url()).unwrap().username("me").bus(), Some("without a password")),
+        (patient(&server.url()).bus().logs(0), Some("logs(0)")),
+        (patient(&server.url()).bus().logs(65), Some("logs(65)")),
+        (patient(&server.url()).bus().max_messages(999), Some("max_messages(999)")),
+        (patient(&server.url()).username("me").bus(), Some("without a password")),
     ] {
         let checked = bus.check().map_err(|error| error.to_string());
         match what {
@@ -310,8 +309,8 @@ async fn a_bus_needs_connections_of_its_own_and_numbers_that_can_work() {
             Some(what) => assert!(checked.unwrap_err().contains(what), "{what}"),
         }
     }
-    let secret = Redis::new(&server.url()).unwrap().password("hunter2").bus();
+    let secret = patient(&server.url()).password("hunter2").bus();
     assert!(!format!("{secret:?}").contains("hunter2"));
     // The suite's topics are far from what a bus is used for; this is one that engines give.
-    bus_conforms(&Redis::new(&server.url()).unwrap().bus().logs(64)).await;
+    bus_conforms(&patient(&server.url()).bus().logs(64)).await;
 }
