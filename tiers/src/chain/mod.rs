@@ -28,7 +28,7 @@
 //! 9. The near server comes back with old data, and has a copy again, or a lease, that 1 to 8 had dropped: the
 //!    copy is of its earlier run, and none; so is one that is made under that lease, for its run was asked before it.
 //! 10. The far server does. It answers in another run, which is what a copy of that answer says, and what the reader
-//!    judges. A copy from before says the run before: it went through all of the above, and is as good as it was.
+//!     judges. A copy from before says the run before: it went through all of the above, and is as good as it was.
 //!
 //! In each, a near tier that cannot be settled is an error of the whole write: it may hold what is old, and
 //! the engine then keeps the key pending, and does not read it, until both tiers are reached.
