@@ -88,6 +88,8 @@ pub(crate) struct L2 {
     recovered: Mutex<Option<Instant>>,
     /// The longest life that was stored, in milliseconds.
     longest_life: AtomicU64,
+    /// The log has said that the server keeps its runs to itself.
+    is_untold: AtomicBool,
 }
 
 impl L2 {
@@ -107,6 +109,7 @@ impl L2 {
             down: AtomicBool::new(false),
             recovered: Mutex::default(),
             longest_life: AtomicU64::new(0),
+            is_untold: AtomicBool::new(false),
         }
     }
 
