@@ -36,6 +36,7 @@
 //! | cache entities out of repositories | [`CacheEntity`], [`DataRepository`], [`CacheFeed`], [`Tiered::execute`] |
 //! | name a list, a version, a prefix | [`Key`], [`Key::list`], [`Tiered::invalidate_prefix`] |
 //! | know how a read ended | [`Outcome`], [`Answer`] |
+//! | write to the database a moment later, in batches | [`Tiered::write_behind`], [`WriteBehind`] |
 //! | see how it fares | [`Tiered::stats`], [`Tiered::health`] |
 //!
 //! In the source, a read goes `request` → `walk` (who leads, who waits) → `fill` (the steps) →
@@ -44,6 +45,7 @@
 //! `strategy` and `freshness`; mechanisms are `flight`, `fence`, `versions`, `pending` and `l2`.
 
 mod batch;
+mod behind;
 mod builder;
 mod cache;
 mod entities;
@@ -92,6 +94,10 @@ pub use tiered_codecs::{SealKey, Sealed};
 pub use tiered_tiers as tiers;
 
 pub use self::{
+    behind::{
+        BehindStats, Failed, Flushed, Loss, LossReason, SinkError, WriteBehind, WriteBehindBuilder,
+        WriteSink,
+    },
     builder::Builder,
     cache::Tiered,
     entity::{CacheEntity, CacheFeed, DataRepository, Invalid, Repository},

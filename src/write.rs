@@ -4,7 +4,10 @@
 //! hangs. The second, after the server has answered, overtakes reads that began in between: they
 //! may have seen the server's old value.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tiered_codecs::CodecFor;
@@ -79,7 +82,7 @@ fn require(stack: &Stack) -> Result<(), Error> {
 }
 
 /// A value about to be stored.
-struct Draft<'a, T> {
+pub(crate) struct Draft<'a, T> {
     stack: &'a Arc<Stack>,
     key: &'a Key,
     options: &'a Options,
@@ -91,7 +94,7 @@ struct Draft<'a, T> {
 
 impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
     /// Before anything is changed: a value that cannot be stored loses nothing.
-    fn new<C: CodecFor<T>>(
+    pub(crate) fn new<C: CodecFor<T>>(
         stack: &'a Arc<Stack>,
         codec: &C,
         options: &'a Options,
@@ -116,8 +119,18 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
         Ok(Self { stack, key, options, entry, wire, packed, begun: stack.clock.now() })
     }
 
+    /// Its bytes for L2, if there is one.
+    pub(crate) fn packed(&self) -> Option<Bytes> {
+        self.packed.clone()
+    }
+
+    /// How long L2 is to keep it.
+    pub(crate) fn life(&self) -> Duration {
+        self.entry.life()
+    }
+
     /// Puts it into L1, if it may and `holds`; else L1 has nothing.
-    fn keep(&self, holds: bool) {
+    pub(crate) fn keep(&self, holds: bool) {
         let Self { stack, key, options, .. } = self;
         if holds && !options.skip_l1 {
             let keep = self.entry.local(stack, options, self.begun, self.packed.as_ref());
@@ -161,7 +174,15 @@ where
         // What is cached is old now; it must not be there when the cache is switched on again.
         return invalidate(stack, key).await;
     }
-    let draft = Draft::new(stack, codec, options, key, value)?;
+    store(Draft::new(stack, codec, options, key, value)?).await
+}
+
+/// Stores a draft in all tiers.
+pub(crate) async fn store<T: Send + Sync + 'static>(draft: Draft<'_, T>) -> Result<Ack, Error> {
+    let Draft { stack, key, options, .. } = draft;
+    if !stack.is_enabled() {
+        return invalidate(stack, key).await;
+    }
     let Some(l2) = &stack.l2 else { return Ok(draft.keep_here()) };
     let overwrite = Overwrite::begin(stack, key);
     let mut budget = l2.budget();

@@ -1,0 +1,326 @@
+//! What the handles and the task that drains share.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
+
+use super::{
+    BehindStats,
+    loss::OnLoss,
+    queue::{Item, Pushed, Queue},
+    sink::AnySink,
+    turns::{Turn, Turns},
+};
+use crate::{Error, Key, Tiered, request::Options, stack::DecodeLog, sync::Mutex};
+
+/// How long a call waits for others that set the same key.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How the queue is drained.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) max_pending: usize,
+    pub(super) batch: usize,
+    pub(super) every: Duration,
+    pub(super) retries: u32,
+    pub(super) backoff: (Duration, Duration),
+    pub(super) write_timeout: Duration,
+    pub(super) flush_within: Duration,
+}
+
+impl Rules {
+    /// How many values of so many failed writes may be written together: ever fewer, and in the last try each alone.
+    /// Then one that the database refuses takes no other along.
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a batch is far smaller than 2^52, and so is its root"
+    )]
+    pub(super) fn at_most(&self, attempts: u32) -> usize {
+        let left = 1.0 - f64::from(attempts) / f64::from(self.retries.max(1));
+        (self.batch as f64).powf(left.clamp(0.0, 1.0)).ceil() as usize
+    }
+
+    /// How long to wait after a write that was the `attempts`th to fail: doubled each time, and spread, so that
+    /// many processes do not come back together.
+    pub(super) fn wait(&self, attempts: u32) -> Duration {
+        let (first, longest) = self.backoff;
+        let doubled = first.saturating_mul(1_u32.checked_shl(attempts).unwrap_or(u32::MAX));
+        doubled.min(longest).mul_f64(0.5 + 0.5 * fastrand::f64())
+    }
+}
+
+impl Rules {
+    /// Refuses what cannot work.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let refuse = |message: String| Err(Error::config(message));
+        let most = Duration::from_secs(3_600);
+        if self.batch == 0 || self.batch > 1_000_000 {
+            return refuse(format!(
+                "batch is {}: give 1 to 1,000,000 values, e.g. 100",
+                self.batch
+            ));
+        }
+        if self.max_pending == 0 {
+            return refuse("max_pending is 0: no value could be set; give e.g. 10_000".into());
+        }
+        if self.retries > 1_000 {
+            return refuse(format!("retries is {}: give at most 1,000, e.g. 16", self.retries));
+        }
+        let (first, longest) = self.backoff;
+        if first.is_zero() || first > longest || longest > most {
+            return refuse(format!(
+                "backoff is {first:?} to {longest:?}: give a first wait above 0 and a longest one that is no \
+                 shorter, an hour at most, e.g. 100 ms and 30 s"
+            ));
+        }
+        for (name, time) in [
+            ("every", self.every),
+            ("write_timeout", self.write_timeout),
+            ("flush_within", self.flush_within),
+        ] {
+            if time.is_zero() || time > most {
+                return refuse(format!("{name} is {time:?}: give 1 ms to an hour"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The state of the queue and of its task.
+#[derive(Debug)]
+pub(super) struct State<K, V> {
+    pub(super) queue: Queue<K, V>,
+    /// Places of the queue that calls under way will take.
+    reserved: usize,
+    /// Calls that wait for a flush.
+    pub(super) hurrying: usize,
+    /// Nothing is taken any more, and what is left then is lost.
+    pub(super) closing: Option<Instant>,
+    /// The last handle is gone.
+    pub(super) is_orphaned: bool,
+    pub(super) has_ended: bool,
+    pub(super) is_running: bool,
+}
+
+/// What was counted.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) written: AtomicU64,
+    pub(super) coalesced: AtomicU64,
+    pub(super) retried: AtomicU64,
+    pub(super) lost: AtomicU64,
+    pub(super) overloaded: AtomicU64,
+}
+
+pub(super) struct Shared<K, V, C> {
+    pub(super) cache: Tiered<C>,
+    pub(super) options: Options,
+    pub(super) sink: Box<dyn AnySink<K, V>>,
+    pub(super) key_of: Box<dyn Fn(&K) -> Key + Send + Sync>,
+    pub(super) on_loss: Option<OnLoss<K, V>>,
+    pub(super) rules: Rules,
+    pub(super) state: Mutex<State<K, V>>,
+    pub(super) turns: Turns,
+    /// There is something to do for the task.
+    pub(super) wake: Notify,
+    /// The task has done something.
+    pub(super) changed: Notify,
+    pub(super) counts: Counts,
+    pub(super) log: DecodeLog,
+}
+
+impl<K, V, C> fmt::Debug for Shared<K, V, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteBehind")
+            .field("cache", &self.cache)
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A place in the queue, given back unless it is taken.
+pub(super) struct Room<'a, K: Clone, V, C> {
+    shared: &'a Shared<K, V, C>,
+}
+
+impl<K: Clone, V> State<K, V> {
+    pub(super) fn new() -> Self {
+        Self {
+            queue: Queue::new(),
+            reserved: 0,
+            hurrying: 0,
+            closing: None,
+            is_orphaned: false,
+            has_ended: false,
+            is_running: false,
+        }
+    }
+
+    /// Whether nothing waits, and nobody is about to change that.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue.len() == 0 && self.reserved == 0
+    }
+}
+
+impl<K: Clone, V, C> Shared<K, V, C> {
+    /// Waits for the turn of a key; not for ever.
+    pub(super) async fn turn(&self, key: &Key) -> Result<Turn<'_>, Error> {
+        timeout(PATIENCE, self.turns.take(key)).await.map_err(|_| Error::Overloaded)
+    }
+
+    /// A place for a key, if there is one.
+    pub(super) fn room(&self, key: &Key) -> Result<Room<'_, K, V, C>, Error> {
+        let mut state = self.state.lock();
+        if state.closing.is_some() {
+            return Err(closed());
+        }
+        let taken = state.queue.len() + state.reserved;
+        if taken >= self.rules.max_pending && !state.queue.contains(key) {
+            drop(state);
+            bump(&self.counts.overloaded, 1);
+            return Err(Error::Overloaded);
+        }
+        state.reserved += 1;
+        Ok(Room { shared: self })
+    }
+
+    /// Whether a newer value of the key waits.
+    pub(super) fn is_outdated(&self, key: &Key) -> bool {
+        self.state.lock().queue.is_outdated(key)
+    }
+
+    /// Notes what became of a value that made way for a newer one.
+    pub(super) fn replaced(&self, pushed: Pushed) {
+        if let Pushed::Replaced(_) = pushed {
+            bump(&self.counts.coalesced, 1);
+        }
+    }
+
+    /// Takes no more; what is left after `flush_within` is lost.
+    pub(super) fn close(&self) {
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.closing.get_or_insert(now + self.rules.flush_within);
+        state.queue.hurry(now);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// Values that were lost so far.
+    pub(super) fn lost(&self) -> u64 {
+        self.counts.lost.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn stats(&self) -> BehindStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (queued, set) = {
+            let state = self.state.lock();
+            (state.queue.len(), state.queue.count())
+        };
+        BehindStats {
+            queued,
+            set,
+            written: read(&self.counts.written),
+            coalesced: read(&self.counts.coalesced),
+            retried: read(&self.counts.retried),
+            lost: read(&self.counts.lost),
+            overloaded: read(&self.counts.overloaded),
+        }
+    }
+}
+
+impl<K: Clone, V, C> Room<'_, K, V, C> {
+    /// Queues a value here.
+    pub(super) fn push(
+        self,
+        key: Key,
+        id: K,
+        value: Arc<V>,
+        position: Option<u64>,
+    ) -> Result<(), Error> {
+        let due = Instant::now() + self.shared.rules.every;
+        let mut state = self.shared.state.lock();
+        if state.has_ended {
+            return Err(closed());
+        }
+        let pushed = state.queue.push(key, id, value, position, due);
+        let is_news = state.queue.is_news(self.shared.rules.batch);
+        drop(state);
+        if is_news {
+            self.shared.wake.notify_one();
+        }
+        self.shared.replaced(pushed);
+        Ok(())
+    }
+}
+
+impl<K: Clone, V, C> Drop for Room<'_, K, V, C> {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.reserved -= 1;
+        let is_awaited = state.closing.is_some() && state.reserved == 0;
+        drop(state);
+        if is_awaited {
+            self.shared.wake.notify_one();
+        }
+    }
+}
+
+/// The values that were taken out, to be reported.
+pub(super) type Rest<K, V> = Vec<(Key, Item<K, V>)>;
+
+pub(super) fn bump(counter: &AtomicU64, by: usize) {
+    counter.fetch_add(by as u64, Ordering::Relaxed);
+}
+
+pub(super) fn closed() -> Error {
+    Error::config("this write-behind was shut down: it takes no more values")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules() -> Rules {
+        Rules {
+            max_pending: 10,
+            batch: 100,
+            every: Duration::from_millis(50),
+            retries: 4,
+            backoff: (Duration::from_millis(100), Duration::from_secs(2)),
+            write_timeout: Duration::from_secs(1),
+            flush_within: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn retries_are_ever_smaller_and_the_last_is_of_one() {
+        let sizes: Vec<_> = (0..=5).map(|attempts| rules().at_most(attempts)).collect();
+        assert_eq!(sizes, [100, 32, 10, 4, 1, 1]);
+        assert_eq!(Rules { retries: 0, ..rules() }.at_most(0), 100);
+    }
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_are_spread() {
+        for (attempts, least, most) in
+            [(0, 50, 100), (1, 100, 200), (4, 800, 1_600), (99, 1_000, 2_000)]
+        {
+            for _ in 0..100 {
+                let wait = rules().wait(attempts).as_millis();
+                assert!((least..=most).contains(&wait), "{attempts}: {wait}");
+            }
+        }
+    }
+}
