@@ -124,6 +124,20 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
         self.packed.clone()
     }
 
+    /// Its bytes, whether there is an L2 or not.
+    pub(crate) fn pack<C: CodecFor<T>>(&self, codec: &C) -> Result<Bytes, Error> {
+        let Self { stack, options, entry, wire, packed, .. } = self;
+        match packed {
+            Some(bytes) => Ok(bytes.clone()),
+            None => entry.pack(stack, codec, options, wire).map_err(Error::Serialization),
+        }
+    }
+
+    /// Its key on a server.
+    pub(crate) fn wire(&self) -> &[u8] {
+        &self.wire
+    }
+
     /// How long L2 is to keep it.
     pub(crate) fn life(&self) -> Duration {
         self.entry.life()

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     landing::{self, Landing},
-    loss::{Loss, LossReason, tell},
+    loss::{self, Loss, LossReason},
     queue::Item,
     shared::{Rest, Shared, bump},
     sink::Failed,
@@ -49,11 +49,12 @@ where
         }
     }
     let ended = written.iter_mut().map(|(key, item, landing)| async {
-        Landing::end(landing.take(), shared, key, &item.value).await;
+        Landing::end(landing.take(), shared, key, item).await;
         bump(&shared.counts.written, 1);
     });
     in_order(ended.collect()).await;
     give_up(shared, lost).await;
+    shared.written.notify_one();
 }
 
 /// Asks the sink: its panic is caught, and its time is bounded.
@@ -95,9 +96,12 @@ impl Verdict {
 
 fn retry<K: Clone, V, C>(shared: &Shared<K, V, C>, key: &Key, attempts: u32) {
     let at = Instant::now() + shared.rules.wait(attempts);
-    let pushed = shared.state.lock().queue.retry(key, at);
+    let mut state = shared.state.lock();
+    let pushed = state.queue.retry(key, at);
+    let coalesced = state.note(pushed);
+    drop(state);
     bump(&shared.counts.retried, 1);
-    shared.replaced(pushed);
+    bump(&shared.counts.coalesced, coalesced);
 }
 
 /// Reports what is lost; the cache shows it no longer.
@@ -119,6 +123,15 @@ where
         let mut state = shared.state.lock();
         let is_outdated = state.queue.is_outdated(&key);
         state.queue.end(&key);
+        match item.position {
+            // Nothing that comes later makes it welcome.
+            Some(position) if is_outdated || reason.is_final() => state.done.push(position),
+            Some(position) => {
+                let wire = key.wire(&stack.namespace);
+                state.left.entry(wire).or_default().push(position);
+            }
+            None => {}
+        }
         drop(state);
         if is_outdated {
             bump(&shared.counts.coalesced, 1);
@@ -131,30 +144,37 @@ where
         }
     }
     for (reason, entries) in groups {
-        report(shared, entries, reason);
+        let in_journal = shared.book.is_some() && !reason.is_final();
+        report(shared, entries, reason, in_journal);
     }
 }
 
-/// Counts a loss, logs it, at most once a second, and tells whoever listens.
+/// Reports values that are lost, or that only the journal has.
 pub(super) fn report<K, V, C>(
     shared: &Shared<K, V, C>,
     entries: Entries<K, V>,
     reason: LossReason,
+    in_journal: bool,
 ) {
+    let count = entries.len();
+    tell(shared, Loss { entries, count, reason, in_journal });
+}
+
+/// Counts a loss, logs it, at most once a second, and tells whoever listens.
+pub(super) fn tell<K, V, C>(shared: &Shared<K, V, C>, loss: Loss<K, V>) {
     let (stack, _) = shared.cache.parts();
-    let (count, in_journal) = (entries.len(), false);
-    bump(&shared.counts.lost, count);
+    bump(&shared.counts.lost, loss.count);
     if let Some(unlogged) = shared.log.turn(stack.clock.now()) {
         tracing::error!(
             cache = &*stack.name,
-            count,
-            reason = reason.as_str(),
-            in_journal,
+            count = loss.count,
+            reason = loss.reason.as_str(),
+            in_journal = loss.in_journal,
             unlogged,
             "values were not written to the database"
         );
     }
-    tell(shared.on_loss.as_ref(), Loss { entries, count, reason, in_journal });
+    loss::tell(shared.on_loss.as_ref(), loss);
 }
 
 /// Runs some at once; the results come in their order.

@@ -1,12 +1,15 @@
 //! Putting a write-behind together. `build()` checks everything and touches neither network nor runtime.
 
-use std::{fmt, time::Duration};
+use std::{any::TypeId, fmt, time::Duration};
 
-use tiered_codecs::CodecFor;
+use tiered_codecs::{CodecFor, NoCodec};
+use tiered_tiers::Journal;
 use tokio::sync::Notify;
 
 use super::{
     WriteBehind,
+    book::Book,
+    forms::Forms,
     loss::{Loss, OnLoss},
     shared::{Counts, Rules, Shared, State},
     sink::{AnySink, WriteSink},
@@ -23,6 +26,7 @@ pub struct WriteBehindBuilder<K, V, C> {
     on_loss: Option<OnLoss<K, V>>,
     options: Options,
     rules: Rules,
+    book: Option<Book<K, V, C>>,
 }
 
 impl<K, V, C> fmt::Debug for WriteBehindBuilder<K, V, C> {
@@ -72,6 +76,7 @@ impl<C: Clone> Tiered<C> {
             sink: Box::new(sink),
             key_of: Box::new(|id: &K| id.clone().into()),
             on_loss: None,
+            book: None,
             options: Options::default(),
             rules: Rules {
                 max_pending: 10_000,
@@ -174,6 +179,20 @@ where
         self
     }
 
+    /// Keeps each value in a journal until the database has it, so that a process that is killed loses none: the next one
+    /// with this journal finds it, and writes it before newer ones of its key. Without an answer from the journal a
+    /// `set` fails, and changes nothing.
+    ///
+    /// A value may be written twice then: once by the process that was killed, and once more by its successor, over what
+    /// somebody else has written since. The keys of the sink are kept too, and need serde as the values do.
+    pub fn journal(mut self, journal: impl Journal) -> Self
+    where
+        C: CodecFor<K>,
+    {
+        self.book = Some(Book::new(Box::new(journal), Forms::new()));
+        self
+    }
+
     /// The write-behind. Its task is started by the first `set`.
     ///
     /// # Errors
@@ -181,7 +200,15 @@ where
     pub fn build(self) -> Result<WriteBehind<K, V, C>, Error> {
         self.options.check()?;
         self.rules.check()?;
-        let Self { cache, sink, key_of, on_loss, options, rules } = self;
+        if let Some(book) = &self.book {
+            book.journal.check()?;
+            if TypeId::of::<C>() == TypeId::of::<NoCodec>() {
+                return Err(Error::config(
+                    "a journal needs a codec, and this cache has none: call .codec(Postcard) on its builder, say",
+                ));
+            }
+        }
+        let Self { cache, sink, key_of, on_loss, options, rules, book } = self;
         Ok(WriteBehind::new(Shared {
             cache,
             options,
@@ -189,9 +216,11 @@ where
             key_of,
             on_loss,
             rules,
+            book,
             state: Mutex::new(State::new()),
             turns: Turns::default(),
             wake: Notify::new(),
+            written: Notify::new(),
             changed: Notify::new(),
             counts: Counts::default(),
             log: DecodeLog::default(),

@@ -14,9 +14,9 @@ use tokio::{
 
 use super::{
     batch::{self, report},
-    landing,
+    book, landing,
     loss::LossReason,
-    shared::{Rest, Shared},
+    shared::{Rest, Shared, bump},
 };
 
 /// What is to be done next.
@@ -58,9 +58,10 @@ impl<K: Clone, V, C> Drop for Running<K, V, C> {
         let mut state = self.shared.state.lock();
         state.is_running = false;
         let abandoned = state.queue.abandon(Instant::now());
+        let coalesced = abandoned.into_iter().map(|pushed| state.note(pushed)).sum();
         let is_orphaned = state.is_orphaned;
         drop(state);
-        abandoned.into_iter().for_each(|pushed| self.shared.replaced(pushed));
+        bump(&self.shared.counts.coalesced, coalesced);
         if is_orphaned {
             end(&self.shared);
         }
@@ -75,21 +76,35 @@ where
     C: CodecFor<V>,
 {
     let shared = &*running.shared;
+    // The keeper has no end of its own.
+    let _ = select(pin!(write_all(shared)), pin!(book::keep(shared))).await;
+    match &shared.book {
+        None => forget(shared).await,
+        Some(book) => book::leave(shared, book).await,
+    }
+    end(shared);
+}
+
+/// Writes, until it is to end.
+async fn write_all<K, V, C>(shared: &Shared<K, V, C>)
+where
+    K: Clone + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    C: CodecFor<V>,
+{
     loop {
         match step(shared) {
             Step::Write(batch) => {
                 let (writing, cut) = (pin!(batch::write(shared, batch)), pin!(deadline(shared)));
                 if let Either::Right(_) = select(writing, cut).await {
-                    break;
+                    return;
                 }
                 shared.changed.notify_waiters();
             }
             Step::Wait(until) => wait(shared, until).await,
-            Step::End => break,
+            Step::End => return,
         }
     }
-    forget(shared).await;
-    end(shared);
 }
 
 fn step<K: Clone, V, C>(shared: &Shared<K, V, C>) -> Step<K, V> {
@@ -137,17 +152,25 @@ async fn forget<K: Clone, V, C>(shared: &Shared<K, V, C>) {
     }
 }
 
-/// Ends it: what is left is reported. Without a pause, so that nothing is taken out and not reported.
+/// Ends it: what is left is reported.
 pub(super) fn end<K: Clone, V, C>(shared: &Shared<K, V, C>) {
-    let mut state = shared.state.lock();
-    state.has_ended = true;
-    let rest = state.queue.take_all();
-    drop(state);
+    shared.state.lock().has_ended = true;
+    clear(shared, LossReason::Closed);
+    shared.state.lock().is_over = true;
+    shared.changed.notify_waiters();
+}
+
+/// Takes everything out, and reports it: without a pause, so that nothing is taken out and not reported.
+pub(super) fn clear<K: Clone, V, C>(shared: &Shared<K, V, C>, reason: LossReason) {
+    let (stack, _) = shared.cache.parts();
+    let rest = shared.state.lock().queue.take_all();
     if !rest.is_empty() {
-        let (stack, _) = shared.cache.parts();
-        rest.iter().for_each(|(key, _)| stack.drop_local(key));
+        let in_journal = shared.book.is_some();
+        if !in_journal {
+            rest.iter().for_each(|(key, _)| stack.drop_local(key));
+        }
         let entries = rest.into_iter().map(|(_, item)| (item.id, item.value)).collect();
-        report(shared, entries, LossReason::Closed);
+        report(shared, entries, reason, in_journal);
     }
     shared.changed.notify_waiters();
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tiered_codecs::CodecFor;
 use tiered_tiers::{Claim, Fill, Lease, LeaseToken};
 
-use super::shared::Shared;
+use super::{queue::Item, shared::Shared};
 use crate::{
     Key,
     fence::Ticket,
@@ -52,7 +52,7 @@ impl Landing {
         landing: Option<Self>,
         shared: &Shared<K, V, C>,
         key: &Key,
-        value: &Arc<V>,
+        item: &Item<K, V>,
     ) where
         K: Clone,
         V: Send + Sync + 'static,
@@ -63,7 +63,7 @@ impl Landing {
         let turn = shared.turn(key).await;
         if !shared.is_outdated(key) {
             let is_kept = match (&turn, landing) {
-                (Ok(_), Some(landing)) => landing.keep(shared, key, value).await,
+                (Ok(_), Some(landing)) => landing.keep(shared, key, &item.value).await,
                 _ => false,
             };
             if !is_kept {
@@ -72,7 +72,9 @@ impl Landing {
         }
         unsettled.is_settled = true;
         // Under the turn: who sets the key next finds it as it is.
-        shared.state.lock().queue.end(key);
+        let mut state = shared.state.lock();
+        state.queue.end(key);
+        state.done.extend(item.position);
     }
 
     /// Whether the cache has the value in all its tiers, and nothing older can come.

@@ -52,6 +52,11 @@ pub enum LossReason {
 }
 
 impl LossReason {
+    /// Whether to try again would not help.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+
     /// Whether two values were lost by one and the same.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {

@@ -2,7 +2,8 @@
 //!
 //! The story of a `set`: it waits for the [`turns`] of its key, takes a place in the [`queue`], puts the value
 //! there, and then into the cache. One task, [`drain`], takes batches out and has the [`sink`] write them, [`batch`] by
-//! batch; what fails comes again, and what fails for good is a [`loss`]. Before a write and after it, [`landing`] keeps
+//! batch; what fails comes again, and what fails for good is a [`loss`]. If there is a journal, [`book`] tells it of
+//! each value first, in the [`forms`] in which it can be read back. Before a write and after it, [`landing`] keeps
 //! the database's old value out of the cache. [`shared`] is what all of them share.
 //!
 //! Rejected: a queue of writes instead of keys. It would keep the order between keys, but a hot key would be written
@@ -10,8 +11,10 @@
 //! once: quicker, but a batch that hangs would be overtaken, and each failing one would hold connections.
 
 mod batch;
+mod book;
 mod builder;
 mod drain;
+mod forms;
 mod landing;
 mod loss;
 mod queue;
@@ -23,12 +26,14 @@ mod turns;
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use tiered_codecs::CodecFor;
+use tiered_tiers::Record;
 use tokio::{
     runtime::Handle,
+    sync::oneshot,
     time::{Instant, timeout},
 };
 
-use self::shared::Shared;
+use self::{book::Entry, shared::Shared};
 pub use self::{
     builder::WriteBehindBuilder,
     loss::{Loss, LossReason},
@@ -41,7 +46,7 @@ use crate::{
 };
 
 /// How much longer than its deadline a shutdown may take, for what follows the last write.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(15);
 
 /// Values on their way to the database, through the cache; made by
 /// [`Tiered::write_behind`](crate::Tiered::write_behind). Cheap to clone: clones are the same queue.
@@ -55,7 +60,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// - Reads of the cache itself return the value for as long as its entry lives. If the entry is lost before the write,
 ///   they may load the database's old value until then. After the write neither L1 of this process nor L2 holds
 ///   anything older; another process's L1 may, for its [`local_for`](crate::Builder::local_for).
-/// - What is queued is in memory: without a journal a process that is killed loses it.
+/// - What is queued is in memory: without a [`journal`](WriteBehindBuilder::journal) a process that is killed loses it.
 ///
 /// Its task runs on the tokio runtime of the first `set`, and on that of a later call if that one is gone. It ends with
 /// [`shutdown`](Self::shutdown), or when the last handle is dropped: both write what is queued,
@@ -92,31 +97,68 @@ where
     }
 
     /// Stores a value in the cache, as [`Tiered::set`](crate::Tiered::set) does, and queues it for the database. Both
-    /// are done when this returns. Several calls for one key take effect in the order in which they were made.
+    /// are done when this returns, and the journal has it, if there is one. Several calls for one key take effect in the
+    /// order in which they were made.
     ///
     /// Dropping the future midway leaves the value queued or not; if it is, it is written, and the cache has it by then.
     ///
     /// # Errors
     /// With nothing changed: [`Error::Overloaded`] if as many keys as
-    /// [`max_pending`](WriteBehindBuilder::max_pending) are queued and this is none of them, or if other calls for this
-    /// key take seconds; [`Error::Serialization`] and [`Error::InvalidKey`] as
-    /// [`Tiered::set`](crate::Tiered::set); [`Error::Config`] after a shutdown and outside a tokio
-    /// runtime. A cache server that gives no answer is no error but [`Ack::Pending`].
+    /// [`max_pending`](WriteBehindBuilder::max_pending) are queued and this is none of them, if the journal is full, or
+    /// if other calls for this key take seconds; [`Error::Backend`] if the journal gives no answer, or another process owns
+    /// it; [`Error::Serialization`] and [`Error::InvalidKey`] as [`Tiered::set`](crate::Tiered::set);
+    /// [`Error::Config`] after a shutdown and outside a tokio runtime. A cache server that gives no answer is no error but
+    /// [`Ack::Pending`].
+    ///
+    /// Of a journal that gave no answer nobody knows whether it has the value. If no other `set` succeeds before the
+    /// process dies, the next one may find it there, and write it.
     pub async fn set(&self, id: K, value: V) -> Result<Ack, Error> {
-        let shared = &*self.shared;
+        let shared = &self.shared;
         if Handle::try_current().is_err() {
             return Err(Error::config(
                 "a write-behind was used outside a tokio runtime: call it from an async context of tokio",
             ));
         }
+        shared.check_open()?;
+        book::open(shared).await?;
         let (key, value) = ((shared.key_of)(&id), Arc::new(value));
         let _turn = shared.turn(&key).await?;
         let (stack, codec) = shared.cache.parts();
         let draft = Draft::new(stack, codec, &shared.options, &key, Arc::clone(&value))?;
-        shared.room(&key)?.push(key.clone(), id, value, None)?;
-        drain::start(&self.shared);
+        let room = shared.room(&key)?;
+        match &shared.book {
+            None => room.push(key.clone(), id, value, None)?,
+            Some(book) => {
+                let record = Record {
+                    key: draft.wire().to_vec().into(),
+                    id: (book.forms.pack_id)(codec, &id, draft.wire())
+                        .map_err(Error::Serialization)?,
+                    value: draft.pack(codec)?,
+                };
+                let (answer, answered) = oneshot::channel();
+                let entry = Entry { room, key: key.clone(), id, value, record, answer };
+                book::append(shared, entry, answered).await?;
+            }
+        }
+        drain::start(shared);
         // Under the turn, so that the cache gets the values in the order in which they are queued.
         write::store(draft).await
+    }
+
+    /// Opens the journal, and queues what a predecessor has left in it; says of how many keys. Without a journal it
+    /// does nothing. The first `set` does it too, but fails where this one waits: for a predecessor that was killed is
+    /// believed to be alive for a while. So call it when the service starts.
+    ///
+    /// Dropping the future midway leaves the journal as it was.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] if the journal gives no answer, or if another process owns it still after the time for which it may be
+    /// believed to be alive; [`Error::Config`] after a shutdown.
+    pub async fn recover(&self) -> Result<usize, Error> {
+        self.shared.check_open()?;
+        let found = book::open_in_time(&self.shared).await?;
+        drain::start(&self.shared);
+        Ok(found)
     }
 
     /// The value: the one that waits to be written, or else what the cache has. The database is never asked.
@@ -199,10 +241,12 @@ where
         let _hurry = Hurry(shared);
         let is_done = || {
             let state = shared.state.lock();
-            state.has_ended || state.queue.not_done(count) == 0
+            state.is_over || state.queue.not_done(count) == 0
         };
-        // An elapsed time shows in what is left.
-        let _ = timeout(shared.rules.flush_within, self.until(is_done)).await;
+        // An elapsed time shows in what is left. Outside a runtime nobody can wait.
+        if !is_done() && Handle::try_current().is_ok() {
+            let _ = timeout(shared.rules.flush_within, self.until(is_done)).await;
+        }
         Flushed { lost: shared.lost() - lost, left: shared.state.lock().queue.not_done(count) }
     }
 
@@ -214,10 +258,14 @@ where
         let shared = &*self.shared;
         let lost = shared.lost();
         shared.close();
+        if Handle::try_current().is_err() {
+            // Nobody can write here.
+            drain::end(shared);
+        }
         let within = shared.rules.flush_within + GRACE;
-        let ended = timeout(within, self.until(|| shared.state.lock().has_ended)).await;
-        if ended.is_err() {
-            // Its runtime stands still, so nobody writes.
+        let is_over = || shared.state.lock().is_over;
+        if !is_over() && timeout(within, self.until(is_over)).await.is_err() {
+            // Its runtime stands still.
             drain::end(shared);
         }
         Flushed { lost: shared.lost() - lost, left: 0 }

@@ -1,6 +1,7 @@
 //! What the handles and the task that drains share.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{
         Arc,
@@ -16,6 +17,7 @@ use tokio::{
 
 use super::{
     BehindStats,
+    book::Book,
     loss::OnLoss,
     queue::{Item, Pushed, Queue},
     sink::AnySink,
@@ -23,8 +25,8 @@ use super::{
 };
 use crate::{Error, Key, Tiered, request::Options, stack::DecodeLog, sync::Mutex};
 
-/// How long a call waits for others that set the same key.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a call waits for others that set the same key, and for the journal.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the queue is drained.
 #[derive(Clone, Debug)]
@@ -106,11 +108,18 @@ pub(super) struct State<K, V> {
     reserved: usize,
     /// Calls that wait for a flush.
     pub(super) hurrying: usize,
+    /// Where the journal has what it need not keep, the oldest first.
+    pub(super) done: Vec<u64>,
+    /// Where the journal has what was given up, or could not be read, by key: until a newer value comes.
+    pub(super) left: HashMap<Vec<u8>, Vec<u64>>,
     /// Nothing is taken any more, and what is left then is lost.
     pub(super) closing: Option<Instant>,
     /// The last handle is gone.
     pub(super) is_orphaned: bool,
+    /// Nobody writes any more.
     pub(super) has_ended: bool,
+    /// And what was left then is reported.
+    pub(super) is_over: bool,
     pub(super) is_running: bool,
 }
 
@@ -131,10 +140,13 @@ pub(super) struct Shared<K, V, C> {
     pub(super) key_of: Box<dyn Fn(&K) -> Key + Send + Sync>,
     pub(super) on_loss: Option<OnLoss<K, V>>,
     pub(super) rules: Rules,
+    pub(super) book: Option<Book<K, V, C>>,
     pub(super) state: Mutex<State<K, V>>,
     pub(super) turns: Turns,
     /// There is something to do for the task.
     pub(super) wake: Notify,
+    /// There is something that the journal need not keep any more.
+    pub(super) written: Notify,
     /// The task has done something.
     pub(super) changed: Notify,
     pub(super) counts: Counts,
@@ -151,8 +163,8 @@ impl<K, V, C> fmt::Debug for Shared<K, V, C> {
 }
 
 /// A place in the queue, given back unless it is taken.
-pub(super) struct Room<'a, K: Clone, V, C> {
-    shared: &'a Shared<K, V, C>,
+pub(super) struct Room<K, V, C> {
+    shared: Arc<Shared<K, V, C>>,
 }
 
 impl<K: Clone, V> State<K, V> {
@@ -161,11 +173,21 @@ impl<K: Clone, V> State<K, V> {
             queue: Queue::new(),
             reserved: 0,
             hurrying: 0,
+            done: Vec::new(),
+            left: HashMap::new(),
             closing: None,
             is_orphaned: false,
             has_ended: false,
+            is_over: false,
             is_running: false,
         }
+    }
+
+    /// Notes that a value made way for a newer one, if it did: 1, or else 0.
+    pub(super) fn note(&mut self, pushed: Pushed) -> usize {
+        let Pushed::Replaced(position) = pushed else { return 0 };
+        self.done.extend(position);
+        1
     }
 
     /// Whether nothing waits, and nobody is about to change that.
@@ -180,8 +202,13 @@ impl<K: Clone, V, C> Shared<K, V, C> {
         timeout(PATIENCE, self.turns.take(key)).await.map_err(|_| Error::Overloaded)
     }
 
+    /// Refuses those who come after a shutdown.
+    pub(super) fn check_open(&self) -> Result<(), Error> {
+        if self.state.lock().closing.is_some() { Err(closed()) } else { Ok(()) }
+    }
+
     /// A place for a key, if there is one.
-    pub(super) fn room(&self, key: &Key) -> Result<Room<'_, K, V, C>, Error> {
+    pub(super) fn room(self: &Arc<Self>, key: &Key) -> Result<Room<K, V, C>, Error> {
         let mut state = self.state.lock();
         if state.closing.is_some() {
             return Err(closed());
@@ -193,7 +220,8 @@ impl<K: Clone, V, C> Shared<K, V, C> {
             return Err(Error::Overloaded);
         }
         state.reserved += 1;
-        Ok(Room { shared: self })
+        drop(state);
+        Ok(Room { shared: Arc::clone(self) })
     }
 
     /// Whether a newer value of the key waits.
@@ -201,11 +229,33 @@ impl<K: Clone, V, C> Shared<K, V, C> {
         self.state.lock().queue.is_outdated(key)
     }
 
-    /// Notes what became of a value that made way for a newer one.
-    pub(super) fn replaced(&self, pushed: Pushed) {
-        if let Pushed::Replaced(_) = pushed {
-            bump(&self.counts.coalesced, 1);
+    /// Queues a value; of one that has ended nobody would write it.
+    pub(super) fn queue(
+        &self,
+        key: Key,
+        id: K,
+        value: Arc<V>,
+        position: Option<u64>,
+    ) -> Result<(), Error> {
+        let due = Instant::now() + self.rules.every;
+        let (stack, _) = self.cache.parts();
+        let mut state = self.state.lock();
+        if state.has_ended {
+            return Err(closed());
         }
+        if !state.left.is_empty() {
+            let older = state.left.remove(&key.wire(&stack.namespace));
+            state.done.extend(older.unwrap_or_default());
+        }
+        let pushed = state.queue.push(key, id, value, position, due);
+        let coalesced = state.note(pushed);
+        let is_news = state.queue.is_news(self.rules.batch);
+        drop(state);
+        bump(&self.counts.coalesced, coalesced);
+        if is_news {
+            self.wake.notify_one();
+        }
+        Ok(())
     }
 
     /// Takes no more; what is left after `flush_within` is lost.
@@ -241,7 +291,7 @@ impl<K: Clone, V, C> Shared<K, V, C> {
     }
 }
 
-impl<K: Clone, V, C> Room<'_, K, V, C> {
+impl<K: Clone, V, C> Room<K, V, C> {
     /// Queues a value here.
     pub(super) fn push(
         self,
@@ -250,23 +300,11 @@ impl<K: Clone, V, C> Room<'_, K, V, C> {
         value: Arc<V>,
         position: Option<u64>,
     ) -> Result<(), Error> {
-        let due = Instant::now() + self.shared.rules.every;
-        let mut state = self.shared.state.lock();
-        if state.has_ended {
-            return Err(closed());
-        }
-        let pushed = state.queue.push(key, id, value, position, due);
-        let is_news = state.queue.is_news(self.shared.rules.batch);
-        drop(state);
-        if is_news {
-            self.shared.wake.notify_one();
-        }
-        self.shared.replaced(pushed);
-        Ok(())
+        self.shared.queue(key, id, value, position)
     }
 }
 
-impl<K: Clone, V, C> Drop for Room<'_, K, V, C> {
+impl<K, V, C> Drop for Room<K, V, C> {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
         state.reserved -= 1;
@@ -285,7 +323,7 @@ pub(super) fn bump(counter: &AtomicU64, by: usize) {
     counter.fetch_add(by as u64, Ordering::Relaxed);
 }
 
-pub(super) fn closed() -> Error {
+fn closed() -> Error {
     Error::config("this write-behind was shut down: it takes no more values")
 }
 

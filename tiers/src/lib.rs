@@ -15,6 +15,8 @@
 //! | [`Chain`] | remote, two of them as one: `near.then(far)` | always |
 //!
 //! A new tier is one file here that implements one of the contracts.
+//!
+//! Beside them a [`Journal`] keeps what a write-behind has not written yet: `RedisJournal` (feature `redis`).
 
 #[cfg(any(feature = "dashmap", feature = "moka", feature = "quick"))]
 mod bound;
@@ -23,6 +25,7 @@ mod clock;
 #[cfg(feature = "dashmap")]
 mod dashmap;
 mod error;
+mod journal;
 mod local;
 #[cfg(feature = "memcached")]
 mod memcached;
@@ -48,11 +51,12 @@ pub use self::moka::Moka;
 #[cfg(feature = "quick")]
 pub use self::quick::Quick;
 #[cfg(feature = "redis")]
-pub use self::redis::Redis;
+pub use self::redis::{Redis, RedisJournal};
 pub use self::{
     chain::Chain,
     clock::Clock,
     error::{ConfigError, TierError},
+    journal::{Journal, JournalError, Logged, Record},
     local::{LocalEntry, LocalMeta, LocalTier, Value},
     memory::Memory,
     remote::{Abilities, Claim, Fill, Found, Lease, LeaseToken, Progress, RemoteTier},

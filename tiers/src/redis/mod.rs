@@ -6,7 +6,7 @@
 //! meant, dialled if need be, through [`sentinel`]s perhaps; [`exchange`] and [`connection`] send the request
 //! and wait for its answer, all within one [`budget`]; [`reply`] turns the answer into the contract's words.
 //! [`script`] holds what must be atomic, [`clear`] the walk over a prefix, [`cluster`] what many nodes ask
-//! for, [`handed_in`] what can be done over a connection that is not ours.
+//! for, [`handed_in`] what can be done over a connection that is not ours. [`journal`] is no tier, and uses the same connections.
 //!
 //! Rejected: redis-rs's `ConnectionManager`. During an outage it hangs for seconds beyond its
 //! response timeout, it panics outside a runtime, and it reconnects without telling.
@@ -30,6 +30,7 @@ mod connection;
 mod endpoint;
 mod exchange;
 mod handed_in;
+mod journal;
 mod options;
 mod pool;
 mod reply;
@@ -45,6 +46,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use ::redis::aio::ConnectionLike;
 
+pub use self::journal::RedisJournal;
 use self::{
     endpoint::Endpoint,
     handed_in::HandedIn,

@@ -18,6 +18,7 @@
 //! | `sentinel.rs` | a primary behind sentinels, replaced under load |
 //! | `handed_in.rs` | connections that the application made |
 //! | `redis_batches.rs` | several Redis keys at once, on one server and on many |
+//! | `journal.rs` | a journal in a Redis Stream: its order, its owners, appends that arrive late |
 //! | `faulty.rs` | the tools for bad days, the faulty tier and the proxy: do they do what they say? |
 //! | `login.rs` | passwords of every kind, and that none is ever shown |
 //! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment; before either server |
@@ -45,6 +46,7 @@ mod cluster;
 mod faulty;
 mod fenced_chain;
 mod handed_in;
+mod journal;
 mod late;
 mod load;
 mod local;
