@@ -122,7 +122,10 @@ where
     for (key, item, reason) in lost {
         let mut state = shared.state.lock();
         let is_outdated = state.queue.is_outdated(&key);
-        state.queue.end(&key);
+        if !state.queue.end(&key) {
+            // Reported already, by whoever took it out.
+            continue;
+        }
         match item.position {
             // Nothing that comes later makes it welcome.
             Some(position) if is_outdated || reason.is_final() => state.done.push(position),

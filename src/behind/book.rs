@@ -1,9 +1,7 @@
 //! The journal's side of a write-behind: who owns it, what it is told, and what is read back.
 //!
-//! A `set` hands its record in, and one task at a time appends all that have come together. It queues them too, in the
-//! order in which the journal has them, before their callers know; so what is queued and what is in the journal
-//! never differ, whoever goes away. Acknowledgements go out in the order in which they arose: if the newer of two
-//! values of a key were dropped from the journal and the older one not, a restart would write the older one.
+//! Acknowledgements go out in the order in which they arose: if the newer of two values of a key were dropped from the
+//! journal and the older one not, a restart would write the older one.
 
 use std::{
     collections::HashSet,
@@ -14,25 +12,21 @@ use std::{
     time::Duration,
 };
 
-use tiered_tiers::{Journal, JournalError, Logged, Record, TierError};
-use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep, timeout, timeout_at},
-};
+use tiered_tiers::{Journal, JournalError, Logged, TierError};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
     batch::tell,
     drain::clear,
     forms::Forms,
+    inbox::Inbox,
     loss::{Loss, LossReason},
-    shared::{PATIENCE, Room, Shared},
+    shared::{PATIENCE, Shared},
 };
-use crate::{Error, Key, sync::Mutex};
+use crate::{Error, sync::Mutex};
 
-/// How many records are appended in one piece.
-const TOGETHER: usize = 64;
 /// How many acknowledgements go out in one piece.
-const ACKS: usize = 1_000;
+pub(super) const ACKS: usize = 1_000;
 /// How often one who waits for a journal asks again.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -40,25 +34,10 @@ const AGAIN: Duration = Duration::from_millis(200);
 pub(super) struct Book<K, V, C> {
     pub(super) journal: Box<dyn Journal>,
     pub(super) forms: Forms<K, V, C>,
-    inbox: Mutex<Inbox<K, V, C>>,
+    pub(super) inbox: Mutex<Inbox<K, V, C>>,
     is_open: AtomicBool,
     opening: tokio::sync::Mutex<()>,
     acknowledging: tokio::sync::Mutex<()>,
-}
-
-struct Inbox<K, V, C> {
-    waiting: Vec<Entry<K, V, C>>,
-    is_read: bool,
-}
-
-/// A value that is to be appended and queued.
-pub(super) struct Entry<K, V, C> {
-    pub(super) room: Room<K, V, C>,
-    pub(super) key: Key,
-    pub(super) id: K,
-    pub(super) value: Arc<V>,
-    pub(super) record: Record,
-    pub(super) answer: oneshot::Sender<Result<(), Error>>,
 }
 
 impl<K, V, C> Book<K, V, C> {
@@ -66,7 +45,7 @@ impl<K, V, C> Book<K, V, C> {
         Self {
             journal,
             forms,
-            inbox: Mutex::new(Inbox { waiting: Vec::new(), is_read: false }),
+            inbox: Mutex::new(Inbox::new()),
             is_open: AtomicBool::new(false),
             opening: tokio::sync::Mutex::default(),
             acknowledging: tokio::sync::Mutex::default(),
@@ -83,14 +62,14 @@ impl<K, V, C> Book<K, V, C> {
 }
 
 /// An operation of the journal; not for ever.
-async fn bounded<R>(
+pub(super) async fn bounded<R>(
     operation: impl Future<Output = Result<R, JournalError>>,
 ) -> Result<R, JournalError> {
     timeout(PATIENCE, operation).await.unwrap_or(Err(TierError::Timeout.into()))
 }
 
 /// What a caller is told.
-fn told(error: JournalError) -> Error {
+pub(super) fn told(error: JournalError) -> Error {
     match error {
         JournalError::Full => Error::Overloaded,
         JournalError::Failed(error) => Error::Backend(error),
@@ -173,112 +152,6 @@ where
     Ok(keys.len())
 }
 
-/// Appends an entry with those of other callers, and queues it.
-pub(super) async fn append<K, V, C>(
-    shared: &Arc<Shared<K, V, C>>,
-    entry: Entry<K, V, C>,
-    answer: oneshot::Receiver<Result<(), Error>>,
-) -> Result<(), Error>
-where
-    K: Clone + Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    C: Send + Sync + 'static,
-{
-    let Some(book) = &shared.book else { return Ok(()) };
-    let was_read = {
-        let mut inbox = book.inbox.lock();
-        inbox.waiting.push(entry);
-        std::mem::replace(&mut inbox.is_read, true)
-    };
-    if !was_read {
-        let reading = Reading { shared: Arc::clone(shared), is_claimed: true };
-        tokio::spawn(read_inbox(reading));
-    }
-    match timeout(PATIENCE, answer).await {
-        Ok(Ok(answer)) => answer,
-        // Its runtime went away, or stands still.
-        _ => Err(Error::Backend(TierError::Timeout)),
-    }
-}
-
-/// The claim on the inbox. Dropped midway, with its runtime, it leaves the callers without an answer.
-struct Reading<K, V, C> {
-    shared: Arc<Shared<K, V, C>>,
-    is_claimed: bool,
-}
-
-impl<K, V, C> Drop for Reading<K, V, C> {
-    fn drop(&mut self) {
-        if let Some(book) = self.shared.book.as_ref().filter(|_| self.is_claimed) {
-            let mut inbox = book.inbox.lock();
-            inbox.is_read = false;
-            let unanswered = std::mem::take(&mut inbox.waiting);
-            drop(inbox);
-            drop(unanswered);
-        }
-    }
-}
-
-async fn read_inbox<K, V, C>(mut reading: Reading<K, V, C>)
-where
-    K: Clone,
-{
-    let shared = Arc::clone(&reading.shared);
-    let shared = &*shared;
-    let Some(book) = &shared.book else { return };
-    loop {
-        let entries = {
-            let mut inbox = book.inbox.lock();
-            // Who has gone away without an answer does not want it any more.
-            inbox.waiting.retain(|entry| !entry.answer.is_closed());
-            let together = inbox.waiting.len().min(TOGETHER);
-            inbox.waiting.drain(..together).collect::<Vec<_>>()
-        };
-        if entries.is_empty() {
-            let mut inbox = book.inbox.lock();
-            if inbox.waiting.is_empty() {
-                // Given back in one step with finding nothing.
-                inbox.is_read = false;
-                reading.is_claimed = false;
-                return;
-            }
-            continue;
-        }
-        if shared.state.lock().done.len() >= ACKS {
-            acknowledge(shared).await;
-        }
-        let records: Vec<Record> = entries.iter().map(|entry| entry.record.clone()).collect();
-        let mut appended = bounded(book.journal.append(&records)).await;
-        if appended == Err(JournalError::Full) && !shared.state.lock().done.is_empty() {
-            acknowledge(shared).await;
-            appended = bounded(book.journal.append(&records)).await;
-        }
-        match appended {
-            Ok(positions) => {
-                for (entry, position) in entries.into_iter().zip(positions) {
-                    let Entry { room, key, id, value, answer, .. } = entry;
-                    let queued = room.push(key, id, value, Some(position));
-                    if queued.is_err() {
-                        // It was shut down meanwhile, and its caller hears that nothing was changed.
-                        shared.state.lock().done.push(position);
-                        shared.written.notify_one();
-                    }
-                    // A caller that has gone knows nothing, and the value is written all the same.
-                    let _ = answer.send(queued);
-                }
-            }
-            Err(error) => {
-                if error == JournalError::Taken {
-                    taken_over(shared);
-                }
-                for entry in entries {
-                    let _ = entry.answer.send(Err(told(error.clone())));
-                }
-            }
-        }
-    }
-}
-
 /// Tells the journal what it need not keep, as far as it answers. One at a time, the oldest first.
 pub(super) async fn acknowledge<K: Clone, V, C>(shared: &Shared<K, V, C>) {
     let Some(book) = &shared.book else { return };
@@ -318,7 +191,7 @@ pub(super) async fn keep<K: Clone, V, C>(shared: &Shared<K, V, C>) {
 }
 
 /// Another process owns the journal, and writes what is in it.
-fn taken_over<K: Clone, V, C>(shared: &Shared<K, V, C>) {
+pub(super) fn taken_over<K: Clone, V, C>(shared: &Shared<K, V, C>) {
     let Some(book) = &shared.book else { return };
     book.close();
     {

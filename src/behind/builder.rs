@@ -11,7 +11,8 @@ use super::{
     book::Book,
     forms::Forms,
     loss::{Loss, OnLoss},
-    shared::{Counts, Rules, Shared, State},
+    rules::Rules,
+    shared::{Counts, Shared, State},
     sink::{AnySink, WriteSink},
     turns::Turns,
 };

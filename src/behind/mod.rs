@@ -2,8 +2,8 @@
 //!
 //! The story of a `set`: it waits for the [`turns`] of its key, takes a place in the [`queue`], puts the value
 //! there, and then into the cache. One task, [`drain`], takes batches out and has the [`sink`] write them, [`batch`] by
-//! batch; what fails comes again, and what fails for good is a [`loss`]. If there is a journal, [`book`] tells it of
-//! each value first, in the [`forms`] in which it can be read back. Before a write and after it, [`landing`] keeps
+//! batch; what fails comes again, and what fails for good is a [`loss`]. If there is a journal, [`book`] is told of
+//! each value first, by way of the [`inbox`], in the [`forms`] in which it can be read back. Before a write and after it, [`landing`] keeps
 //! the database's old value out of the cache. [`shared`] is what all of them share.
 //!
 //! Rejected: a queue of writes instead of keys. It would keep the order between keys, but a hot key would be written
@@ -15,9 +15,11 @@ mod book;
 mod builder;
 mod drain;
 mod forms;
+mod inbox;
 mod landing;
 mod loss;
 mod queue;
+mod rules;
 mod shared;
 mod sink;
 mod stats;
@@ -33,13 +35,13 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::{book::Entry, shared::Shared};
 pub use self::{
     builder::WriteBehindBuilder,
     loss::{Loss, LossReason},
     sink::{Failed, SinkError, WriteSink},
     stats::{BehindStats, Flushed},
 };
+use self::{inbox::Entry, shared::Shared};
 use crate::{
     Ack, DefaultCodec, Error, Key, Request,
     write::{self, Draft},
@@ -56,7 +58,7 @@ const GRACE: Duration = Duration::from_secs(15);
 /// - Of the values set for a key only the last is written, and never one after a newer one. Between keys there is no
 ///   order.
 /// - [`get`](Self::get) and [`get_or_load`](Self::get_or_load) of this handle never return what the database had
-///   before a `set` that has returned: they look into the queue first.
+///   before a `set` that has returned, unless its value was given up: they look into the queue first.
 /// - Reads of the cache itself return the value for as long as its entry lives. If the entry is lost before the write,
 ///   they may load the database's old value until then. After the write neither L1 of this process nor L2 holds
 ///   anything older; another process's L1 may, for its [`local_for`](crate::Builder::local_for).
@@ -137,7 +139,7 @@ where
                 };
                 let (answer, answered) = oneshot::channel();
                 let entry = Entry { room, key: key.clone(), id, value, record, answer };
-                book::append(shared, entry, answered).await?;
+                inbox::append(shared, entry, answered).await?;
             }
         }
         drain::start(shared);

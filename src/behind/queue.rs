@@ -202,15 +202,18 @@ impl<K: Clone, V> Queue<K, V> {
         }
     }
 
-    /// The value that was being written is dealt with: written or lost.
-    pub(super) fn end(&mut self, key: &Key) {
-        let Some(slot) = self.slots.get_mut(key) else { return };
-        slot.writing = None;
+    /// The value that was being written is dealt with: written or lost. Says whether it was still here.
+    pub(super) fn end(&mut self, key: &Key) -> bool {
+        let Some(slot) = self.slots.get_mut(key) else { return false };
+        if slot.writing.take().is_none() {
+            return false;
+        }
         if slot.waiting.is_some() {
             self.fresh.push_back(key.clone());
         } else {
             self.slots.remove(key);
         }
+        true
     }
 
     /// The value that was being written failed, and is to be tried again then, if no newer one waits; that
@@ -247,5 +250,96 @@ impl<K: Clone, V> Queue<K, V> {
         (self.fresh, self.again) = Default::default();
         let newest = |(key, slot): (Key, Slot<K, V>)| Some((key, slot.waiting.or(slot.writing)?));
         self.slots.drain().filter_map(newest).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What was set and written, for one key after another.
+    #[derive(Default)]
+    struct Model {
+        set: HashMap<u64, u64>,
+        written: HashMap<u64, u64>,
+        writing: HashMap<Key, (u64, u64)>,
+    }
+
+    /// Random steps, and after each of them what must hold.
+    fn storm(seed: u64) {
+        let (mut random, mut queue) = (fastrand::Rng::with_seed(seed), Queue::new());
+        let (mut model, mut now) = (Model::default(), Instant::now());
+        let (mut value, mut positions) = (0, Vec::new());
+        let mut note = |pushed| match pushed {
+            Pushed::Replaced(position) => positions.extend(position),
+            Pushed::Waits => {}
+        };
+        for _ in 0..300 {
+            now += Duration::from_millis(random.u64(..20));
+            match random.u8(..8) {
+                0..=2 => {
+                    let id = random.u64(..6);
+                    value += 1;
+                    model.set.insert(id, value);
+                    let due = now + Duration::from_millis(10);
+                    note(queue.push(Key::from(id), id, Arc::new(value), Some(value), due));
+                }
+                3 | 4 => {
+                    let batch = queue.take(
+                        now,
+                        4,
+                        |attempts| if attempts > 2 { 1 } else { 3 },
+                        random.bool(),
+                    );
+                    for (key, item) in batch {
+                        assert!(
+                            *item.value > model.written.get(&item.id).copied().unwrap_or(0),
+                            "{seed}"
+                        );
+                        let other = model.writing.insert(key, (item.id, *item.value));
+                        assert_eq!(other, None, "two writes of a key at once: {seed}");
+                    }
+                }
+                5 | 6 => {
+                    for (key, (id, value)) in std::mem::take(&mut model.writing) {
+                        if random.bool() {
+                            model.written.insert(id, value);
+                            assert!(queue.end(&key));
+                        } else {
+                            note(queue.retry(&key, now + Duration::from_millis(random.u64(..30))));
+                        }
+                    }
+                }
+                _ => {
+                    model.writing.clear();
+                    queue.abandon(now).into_iter().for_each(&mut note);
+                }
+            }
+            for (id, newest) in &model.set {
+                let queued = queue.newest(&Key::from(id)).map(|value| **value);
+                let is_written = model.written.get(id) == Some(newest);
+                assert_eq!(queued, (!is_written).then_some(*newest), "{seed}");
+            }
+        }
+        model.writing.clear();
+        queue.abandon(now).into_iter().for_each(&mut note);
+        while queue.len() > 0 {
+            now += Duration::from_secs(1);
+            for (key, item) in queue.take(now, 4, |_| 2, false) {
+                model.written.insert(item.id, *item.value);
+                queue.end(&key);
+            }
+        }
+        assert_eq!(model.written, model.set, "{seed}");
+        assert_eq!(queue.not_done(u64::MAX), 0);
+        let is_newest = |position: &u64| model.set.values().any(|newest| newest == position);
+        assert!(!positions.iter().any(is_newest), "{seed}");
+    }
+
+    #[test]
+    fn the_newest_value_is_written_last_whatever_happens() {
+        (0..500).for_each(storm);
     }
 }
