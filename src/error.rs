@@ -37,8 +37,9 @@ pub enum Error {
     /// The load took longer than the cache's `load_timeout`.
     #[error("the load took longer than {0:?}")]
     Timeout(Duration),
-    /// More loads wait for the database than the cache was configured to let through.
-    #[error("too many loads are waiting")]
+    /// More loads, or more values of a [`WriteBehind`](crate::WriteBehind), wait for the database than were
+    /// configured to.
+    #[error("too much is waiting for the database")]
     Overloaded,
     /// The key cannot be used.
     #[error("invalid key: {0}")]

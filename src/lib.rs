@@ -37,6 +37,7 @@
 //! | name a list, a version, a prefix | [`Key`], [`Key::list`], [`Tiered::invalidate_prefix`] |
 //! | know how a read ended | [`Outcome`], [`Answer`] |
 //! | choose what a restart of the server leaves | [`Builder::restarts`], [`Restarts`] |
+//! | write to the database a moment later, in batches | [`Tiered::write_behind`], [`WriteBehind`] |
 //! | see how it fares | [`Tiered::stats`], [`Tiered::health`] |
 //!
 //! In the source, a read goes `request` → `walk` (who leads, who waits) → `fill` (the steps) →
@@ -45,6 +46,7 @@
 //! `strategy`, `freshness` and `restarts`; mechanisms are `flight`, `fence`, `versions`, `pending` and `l2`.
 
 mod batch;
+mod behind;
 mod builder;
 mod bus;
 mod cache;
@@ -96,6 +98,10 @@ pub use tiered_codecs::{SealKey, Sealed};
 pub use tiered_tiers as tiers;
 
 pub use self::{
+    behind::{
+        BehindStats, Failed, Flushed, Loss, LossReason, SinkError, WriteBehind, WriteBehindBuilder,
+        WriteSink,
+    },
     builder::Builder,
     cache::Tiered,
     entity::{CacheEntity, CacheFeed, DataRepository, Invalid, Repository},

@@ -308,7 +308,7 @@ pub(crate) struct DecodeLog {
 
 impl DecodeLog {
     /// Whether it is time for a line, with the number of those left out since the last one.
-    fn turn(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn turn(&self, now: Instant) -> Option<u64> {
         let mut last = self.last.lock();
         if last.is_some_and(|last| now.saturating_duration_since(last) < Duration::from_secs(1)) {
             self.unlogged.fetch_add(1, Ordering::Relaxed);

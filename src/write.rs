@@ -7,7 +7,10 @@
 //! hangs. The second, after the server has answered, overtakes reads that began in between: they
 //! may have seen the server's old value.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tiered_codecs::CodecFor;
@@ -127,7 +130,7 @@ async fn announce<R>(
 }
 
 /// A value about to be stored.
-struct Draft<'a, T> {
+pub(crate) struct Draft<'a, T> {
     stack: &'a Arc<Stack>,
     key: &'a Key,
     options: &'a Options,
@@ -136,42 +139,49 @@ struct Draft<'a, T> {
     packed: Option<Bytes>,
     /// When it began, and the generation of the bus' view then.
     begun: (Instant, u64),
+    stamps: Stamps,
     marks: Option<Marks>,
+    /// Why what it is to be stamped with cannot be had: then L2 cannot store it.
+    refused: Option<TierError>,
 }
 
 impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
     /// Before anything is changed: a value that cannot be stored loses nothing.
-    fn new<C: CodecFor<T>>(
+    pub(crate) fn new<C: CodecFor<T>>(
         stack: &'a Arc<Stack>,
         codec: &C,
         options: &'a Options,
         key: &'a Key,
         value: Arc<T>,
-        stamps: &Stamps,
+        stamps: Result<Stamps, TierError>,
     ) -> Result<Self, Error> {
         key.check()?;
         options.check()?;
         require(stack)?;
         let begun = (stack.clock.now(), stack.generation());
+        let (stamps, refused) = match stamps {
+            Ok(stamps) => (stamps, None),
+            Err(error) => (Stamps::default(), Some(error)),
+        };
         let entry = Entry::new(stack, options, Told::default(), Some(value));
         let wire = key.wire(&stack.namespace);
         let packed = match &stack.l2 {
             Some(_) if !options.skip_l2 => Some(
-                entry.pack(stack, codec, options, stamps, &wire).map_err(Error::Serialization)?,
+                entry.pack(stack, codec, options, &stamps, &wire).map_err(Error::Serialization)?,
             ),
             // For its weight.
             Some(_) if stack.is_l1_weighted() && entry.needs_weighing() => {
-                entry.pack(stack, codec, options, stamps, &wire).ok()
+                entry.pack(stack, codec, options, &stamps, &wire).ok()
             }
             _ => None,
         };
         let marks = stack.tags.marks(&options.tags);
-        Ok(Self { stack, key, options, entry, wire, packed, begun, marks })
+        Ok(Self { stack, key, options, entry, wire, packed, begun, stamps, marks, refused })
     }
 
     /// Puts it into L1, if it may and `holds`; else L1 has nothing. What the server has not confirmed has no proof but
     /// its own.
-    fn keep(&self, holds: bool, is_confirmed: bool) {
+    pub(crate) fn keep(&self, holds: bool, is_confirmed: bool) {
         let Self { stack, key, options, begun: (begun, generation), .. } = self;
         if holds && !options.skip_l1 {
             let begun = (*begun, if is_confirmed { *generation } else { 0 });
@@ -181,6 +191,30 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
         } else {
             stack.remove_local(key);
         }
+    }
+
+    /// Its bytes for L2, if there is one.
+    pub(crate) fn packed(&self) -> Option<Bytes> {
+        self.packed.clone()
+    }
+
+    /// Its bytes, whether there is an L2 or not.
+    pub(crate) fn pack<C: CodecFor<T>>(&self, codec: &C) -> Result<Bytes, Error> {
+        let Self { stack, options, entry, stamps, wire, packed, .. } = self;
+        match packed {
+            Some(bytes) => Ok(bytes.clone()),
+            None => entry.pack(stack, codec, options, stamps, wire).map_err(Error::Serialization),
+        }
+    }
+
+    /// Its key on a server.
+    pub(crate) fn wire(&self) -> &[u8] {
+        &self.wire
+    }
+
+    /// How long L2 is to keep it.
+    pub(crate) fn life(&self) -> Duration {
+        self.entry.life()
     }
 
     /// Stores it where there are no others.
@@ -210,7 +244,7 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
 
 /// What entries are stamped with, before they are written. One for which the run of the server cannot be had is
 /// stamped with none: it will be a miss, where it is stored at all.
-async fn stamps(
+pub(crate) async fn stamps(
     stack: &Arc<Stack>,
     options: &Options,
     keys: &[&Key],
@@ -248,19 +282,44 @@ where
         // What is cached is old now; it must not be there when the cache is switched on again.
         return invalidate(stack, key).await;
     }
+    store(prepare(stack, codec, options, key, value).await?).await
+}
+
+/// A value about to be stored, stamped as of now.
+pub(crate) async fn prepare<'a, T, C>(
+    stack: &'a Arc<Stack>,
+    codec: &C,
+    options: &'a Options,
+    key: &'a Key,
+    value: Arc<T>,
+) -> Result<Draft<'a, T>, Error>
+where
+    T: Send + Sync + 'static,
+    C: CodecFor<T>,
+{
     options.check()?;
-    let mut budget = stack.budget();
-    let (stamps, refused) = match stamps(stack, options, &[key], &mut budget).await {
-        Ok(stamps) => (stamps.into_iter().next().unwrap_or_default(), None),
-        Err(error) => (Stamps::default(), Some(error)),
-    };
-    let draft = Draft::new(stack, codec, options, key, value, &stamps)?;
+    let stamps = stamps(stack, options, &[key], &mut stack.budget()).await;
+    Draft::new(stack, codec, options, key, value, stamps.map(first))
+}
+
+/// The stamps of the only key.
+fn first(stamps: Vec<Stamps>) -> Stamps {
+    stamps.into_iter().next().unwrap_or_default()
+}
+
+/// Stores a draft in all tiers.
+pub(crate) async fn store<T: Send + Sync + 'static>(draft: Draft<'_, T>) -> Result<Ack, Error> {
+    let Draft { stack, key, options, .. } = draft;
+    if !stack.is_enabled() {
+        return invalidate(stack, key).await;
+    }
     if stack.is_alone() {
         return Ok(draft.keep_here());
     }
     let overwrite = Overwrite::begin(stack, key);
-    let stored = match (&stack.l2, &draft.packed, refused) {
-        (_, _, Some(error)) => Err(error),
+    let mut budget = stack.budget();
+    let stored = match (&stack.l2, &draft.packed, &draft.refused) {
+        (_, _, Some(error)) => Err(error.clone()),
         (Some(l2), Some(bytes), None) if !options.skip_l2 => {
             let (slot, life) = (Slot::home(options.schema), draft.entry.life());
             l2.set(&draft.wire, slot, bytes.clone(), life, &mut budget).await
@@ -300,8 +359,8 @@ where
         Err(error) => (vec![Stamps::default(); keys.len()], Some(error)),
     };
     let mut drafts = Vec::with_capacity(entries.len());
-    for ((key, value), stamps) in entries.into_iter().zip(&stamps) {
-        drafts.push(Draft::new(stack, codec, options, key, value, stamps));
+    for ((key, value), stamps) in entries.into_iter().zip(stamps) {
+        drafts.push(Draft::new(stack, codec, options, key, value, Ok(stamps)));
     }
     if stack.is_alone() {
         return drafts.into_iter().map(|draft| Ok(draft?.keep_here())).collect();

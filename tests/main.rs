@@ -7,6 +7,7 @@
 //! | `strategies` | a cell of the strategy table does not hold, with Redis alive, dead or frozen |
 //! | `flights` | a stampede; a caller that goes away or a loader that panics takes others along |
 //! | `batches` | many keys in one call: one of them fails, hangs or mixes up the others |
+//! | `behind` | a value on its way to the database is lost unseen, overtaken, or hidden by the old one |
 //! | `fence` | a value that comes back after it was invalidated |
 //! | `prefixes` | an invalidation by prefix leaves some, takes too many, or a value comes back |
 //! | `tags` | an invalidation of a tag misses an entry, or a load of before it is served |
@@ -61,6 +62,7 @@ mod support;
 
 mod api;
 mod batches;
+mod behind;
 mod bus;
 mod chain;
 mod codecs;

@@ -21,6 +21,7 @@
 //! | `handed_in.rs` | connections that the application made |
 //! | `redis_batches.rs` | several Redis keys at once, on one server and on many |
 //! | `bus/` | the suite of buses, run by each of them; what a log on Redis loses, and how that is noticed |
+//! | `journal.rs` | a journal in a Redis Stream: its order, its owners, appends that arrive late |
 //! | `faulty.rs` | the tools for bad days, the faulty tier and the proxy: do they do what they say? |
 //! | `login.rs` | passwords of every kind, and that none is ever shown |
 //! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment; before either server |
@@ -52,6 +53,7 @@ mod cluster;
 mod faulty;
 mod fenced_chain;
 mod handed_in;
+mod journal;
 mod late;
 mod load;
 mod local;
