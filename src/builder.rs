@@ -21,6 +21,7 @@ use crate::{
     stack::{DecodeLog, Stack},
     sync::Mutex,
     ttl::{self, Jitter},
+    writers::{LocalHolds, Turns},
 };
 
 /// A cache being put together; made by [`Tiered::new`], [`Tiered::local`] or [`Tiered::remote`].
@@ -39,6 +40,7 @@ pub struct Builder<C> {
     lifetimes: Lifetimes,
     budget: Duration,
     lease_for: Duration,
+    hold_for: Duration,
     wait_for: Option<Duration>,
     local_for: Duration,
     load_timeout: Option<Duration>,
@@ -91,6 +93,7 @@ impl<C> Builder<C> {
             },
             budget: Duration::from_millis(250),
             lease_for: Duration::from_secs(5),
+            hold_for: Duration::from_secs(10),
             wait_for: None,
             local_for: Duration::from_secs(10),
             load_timeout: None,
@@ -117,6 +120,7 @@ impl<C> Builder<C> {
             lifetimes: self.lifetimes,
             budget: self.budget,
             lease_for: self.lease_for,
+            hold_for: self.hold_for,
             wait_for: self.wait_for,
             local_for: self.local_for,
             load_timeout: self.load_timeout,
@@ -186,6 +190,15 @@ impl<C> Builder<C> {
     /// holds the others up for so long at most, and what it would have stored is refused.
     pub fn lease_for(mut self, time: Duration) -> Self {
         self.lease_for = time;
+        self
+    }
+
+    /// How long a writer's hold of its keys stands without being renewed; 10 s unless told. It is renewed three times in
+    /// that time, so a write may take longer, up to twelve times as long. **The commit must land while the hold
+    /// stands**: a process that dies in the middle of a write, or stands still for longer, leaves its keys uncached for so long,
+    /// and a commit that lands later still is not noticed. See [`Tiered::invalidate_after`].
+    pub fn hold_for(mut self, time: Duration) -> Self {
+        self.hold_for = time;
         self
     }
 
@@ -303,6 +316,9 @@ impl<C> Builder<C> {
             flights: Flights::new(),
             pending: Pending::new(self.max_pending),
             meter,
+            holds: LocalHolds::default(),
+            turns: Turns::default(),
+            hold_for: self.hold_for,
             clock: self.clock,
             lifetimes: self.lifetimes,
             wait_for: self.wait_for.unwrap_or(self.lease_for),
@@ -339,6 +355,12 @@ impl<C> Builder<C> {
             return refuse(format!(
                 "lease_for is {:?}: give a load's longest usual time, 10 ms to an hour, e.g. 5 s",
                 self.lease_for
+            ));
+        }
+        if self.hold_for < Duration::from_millis(100) || self.hold_for > Duration::from_secs(3600) {
+            return refuse(format!(
+                "hold_for is {:?}: give the longest time that a commit may take, 100 ms to an hour, e.g. 10 s",
+                self.hold_for
             ));
         }
         let bounds = Duration::from_millis(500)..=Duration::from_secs(3600);

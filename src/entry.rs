@@ -46,6 +46,11 @@ impl<T: Send + Sync + 'static> Entry<T> {
         Self { value, fresh_for: jitter.apply(kept), stale_for, weight, now }
     }
 
+    /// Lets it begin at `now`.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        self.now = now;
+    }
+
     /// The same, to be gone at a moment at the latest.
     pub(crate) fn capped(&self, moment: Instant) -> Self {
         let left = moment.saturating_duration_since(self.now);

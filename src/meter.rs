@@ -35,6 +35,8 @@ labels! {
         Get = "get",
         Lease = "lease",
         Renew = "renew",
+        Hold = "hold",
+        EndHold = "end_hold",
         Fill = "fill",
         Release = "release",
         Set = "set",

@@ -84,7 +84,7 @@ fn spread<S>(
     checked.into_iter().map(|checked| checked.map(&mut answer)).collect()
 }
 
-fn require(stack: &Arc<Stack>) -> Result<(), Error> {
+pub(crate) fn require(stack: &Arc<Stack>) -> Result<(), Error> {
     if stack.is_alone() {
         return Ok(());
     }
@@ -94,7 +94,7 @@ fn require(stack: &Arc<Stack>) -> Result<(), Error> {
 }
 
 /// Tells the other processes of those keys that the server has changed. What they were not told of has failed.
-async fn announce<R>(
+pub(crate) async fn announce<R>(
     stack: &Stack,
     keys: &[&Key],
     changed: &mut [Result<R, TierError>],
@@ -118,20 +118,20 @@ async fn announce<R>(
 }
 
 /// A value about to be stored.
-struct Draft<'a, T> {
-    stack: &'a Arc<Stack>,
-    key: &'a Key,
-    options: &'a Options,
-    entry: Entry<T>,
-    wire: Vec<u8>,
-    packed: Option<Bytes>,
+pub(crate) struct Draft<'a, T> {
+    pub(crate) stack: &'a Arc<Stack>,
+    pub(crate) key: &'a Key,
+    pub(crate) options: &'a Options,
+    pub(crate) entry: Entry<T>,
+    pub(crate) wire: Vec<u8>,
+    pub(crate) packed: Option<Bytes>,
     /// When it began, and the generation of the bus' view then.
     begun: (Instant, u64),
 }
 
 impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
     /// Before anything is changed: a value that cannot be stored loses nothing.
-    fn new<C: CodecFor<T>>(
+    pub(crate) fn new<C: CodecFor<T>>(
         stack: &'a Arc<Stack>,
         codec: &C,
         options: &'a Options,
@@ -157,9 +157,15 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
         Ok(Self { stack, key, options, entry, wire, packed, begun })
     }
 
+    /// Lets it begin now.
+    pub(crate) fn restart(&mut self) {
+        self.begun = (self.stack.clock.now(), self.stack.generation());
+        self.entry.restart(self.begun.0);
+    }
+
     /// Puts it into L1, if it may and `holds`; else L1 has nothing. What the server has not confirmed has no proof but
     /// its own.
-    fn keep(&self, holds: bool, is_confirmed: bool) {
+    pub(crate) fn keep(&self, holds: bool, is_confirmed: bool) {
         let Self { stack, key, options, begun: (begun, generation), .. } = self;
         if holds && !options.skip_l1 {
             let begun = (*begun, if is_confirmed { *generation } else { 0 });
@@ -297,24 +303,34 @@ where
 
 /// A key that is being overwritten. Dropped midway, by a panic or a cancelled future, it leaves
 /// the key invalidated: nobody knows what the server has done.
-struct Overwrite<'a> {
+pub(crate) struct Overwrite<'a> {
     stack: &'a Arc<Stack>,
-    key: &'a Key,
+    pub(crate) key: &'a Key,
     ticket: Ticket,
     before: Standing,
     ended: bool,
 }
 
 impl<'a> Overwrite<'a> {
-    fn begin(stack: &'a Arc<Stack>, key: &'a Key) -> Self {
+    pub(crate) fn begin(stack: &'a Arc<Stack>, key: &'a Key) -> Self {
         stack.drop_local(key);
         let ticket = stack.capture(key);
         Self { stack, key, ticket, before: stack.pending.standing(key), ended: false }
     }
 
+    /// The server is asked now: what is pending at this moment is done with its answer.
+    pub(crate) fn refresh(&mut self) {
+        self.before = self.stack.pending.standing(self.key);
+    }
+
+    /// Whether nothing has overtaken it.
+    pub(crate) fn holds(&self) -> bool {
+        self.ticket.holds()
+    }
+
     /// The server has answered. `local` changes L1, and is told whether no other write of this key
     /// was under way; so is the caller.
-    fn done(mut self, local: impl FnOnce(bool)) -> bool {
+    pub(crate) fn done(mut self, local: impl FnOnce(bool)) -> bool {
         if let Standing::Delete(count) = self.before {
             self.stack.pending.confirm(self.key, count);
         }
@@ -323,7 +339,7 @@ impl<'a> Overwrite<'a> {
     }
 
     /// The server has not answered.
-    fn pending(mut self, local: impl FnOnce(bool)) -> Ack {
+    pub(crate) fn pending(mut self, local: impl FnOnce(bool)) -> Ack {
         replay::queue(self.stack, self.key);
         self.end(local);
         Ack::Pending

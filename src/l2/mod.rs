@@ -4,6 +4,7 @@
 //! server costs it once and not at each step. The first failure spends the rest.
 
 mod batch;
+mod holds;
 
 pub(crate) use self::batch::PIECE;
 

@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tiered::tiers::{
-    Abilities, Claim, Fill, Found, Lease, LeaseToken, Memory, Progress, RemoteTier, TierError,
+    Abilities, Claim, Fill, Found, HoldEnd, Lease, LeaseToken, Memory, Progress, RemoteTier,
+    TierError,
 };
 use tokio::sync::Semaphore;
 
@@ -173,6 +174,25 @@ impl RemoteTier for Switchable {
     }
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.pass(key, self.inner.release(key, token)).await?
+    }
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.pass(key, self.inner.renew(key, token, life)).await?
+    }
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        self.pass(key, self.inner.hold(key, token, life)).await?
+    }
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        self.pass(key, self.inner.end_hold(key, token, lease)).await?
     }
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         self.pass(key, self.inner.set(key, bytes, life)).await?

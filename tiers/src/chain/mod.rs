@@ -24,6 +24,8 @@
 //! 7. A command that executes late, after its caller gave up: a lease near whose answer never came is never
 //!    filled under, whenever it arrives; a copy that is late meets 1, 3 or 5; a late delete only takes away.
 //! 8. A clear drops leases and values far, then leases and values near: as 1 and 3.
+//! 9. A hold, and its end, is a delete with a hold at the far tier: they drop far, then near, as 1 to 4. While it
+//!    stands nothing is stored far, so there is nothing to copy; a near tier knows of no holds.
 //!
 //! In each, a near tier that cannot be settled is an error of the whole write: it may hold what is old, and
 //! the engine then keeps the key pending, and does not read it, until both tiers are reached.
@@ -49,7 +51,8 @@ use tokio::time::Instant;
 
 use self::near::Seen;
 use crate::{
-    Abilities, Claim, ConfigError, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError,
+    Abilities, Claim, ConfigError, Fill, Found, HoldEnd, Lease, LeaseToken, Progress, RemoteTier,
+    TierError,
 };
 
 /// The share of a read that a near tier has, unless told.
@@ -217,6 +220,34 @@ impl<N: RemoteTier, F: RemoteTier> RemoteTier for Chain<N, F> {
 
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.far.release(key, token).await
+    }
+
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.far.renew(key, token, life).await
+    }
+
+    /// The far tier's; then the copy goes, whatever came of the first.
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        let far = self.far.hold(key, token, life).await;
+        let near = self.near.delete(key).await;
+        far.and(near)
+    }
+
+    /// As [`hold`](Self::hold): far, then near.
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        let far = self.far.end_hold(key, token, lease).await;
+        let near = self.near.delete(key).await;
+        far.and_then(|end| near.map(|()| end))
     }
 
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {

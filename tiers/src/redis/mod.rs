@@ -17,11 +17,16 @@
 //! A request on a connection that breaks has an unknown fate: not sent, executed, or, when the
 //! connection died on the way and not at the server, *still to be executed*. So one is repeated
 //! only if a late first copy does no harm. `get` and `ping` change nothing; `delete`, `release` and
-//! the first half of `set` (with a new token each time) only ever take something away. A late copy
+//! the first half of `set` (with a new token each time) only ever take something away, and `renew` only lets a
+//! lease live that still stands: where it was dropped there is nothing whose life a late copy could make another, and
+//! where it stands the copy can do no more than end it early, which refuses a fill. `end_hold` takes away like
+//! `delete`; its repeat may find the hold gone by its first copy, and calls that `Lost`; and a first copy that comes
+//! after it finds no hold that a lease would follow. A late copy
 //! of `lease` would put its token back after an invalidation had removed it, and then a late fill
 //! would pass the fence: not repeated. A repeated `fill` would find its own token gone and report
 //! `Refused` for a value that is stored: not repeated. Both cost one unstored load, and rarely: a
-//! connection known to be closed is replaced before anything is sent on it.
+//! connection known to be closed is replaced before anything is sent on it. A late copy of `hold` would hold a key
+//! whose writer is through, for the hold's whole life: not repeated.
 
 mod batch;
 mod budget;

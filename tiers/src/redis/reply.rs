@@ -9,7 +9,7 @@ use std::time::Duration;
 use ::redis::{ErrorKind, RedisError, Value};
 use bytes::Bytes;
 
-use crate::{Found, Lease, TierError};
+use crate::{Found, HoldEnd, Lease, TierError};
 
 /// The reply, unless it is the server's refusal.
 pub(super) fn accepted(value: Value) -> Result<Value, TierError> {
@@ -69,15 +69,26 @@ pub(super) fn found(pttl: Value, value: Value) -> Result<Option<Found>, TierErro
     })
 }
 
-/// What the lease script says: whether it granted, and what a `PTTL` and a `GET` say.
+/// What the lease script says: whether it granted, or that the key is on hold; and what a `PTTL` and a `GET` say.
 pub(super) fn lease(value: Value) -> Result<Lease, TierError> {
     let [granted, pttl, value] = array(value)?;
     let found = found(pttl, value)?;
     Ok(match integer(granted)? {
         0 => Lease::Held(found),
         1 => Lease::Granted(found),
-        _ => Lease::OnHold,
+        2 => Lease::OnHold,
+        _ => return Err(unexpected("no answer to a lease")),
     })
+}
+
+/// What the script says that ends a hold.
+pub(super) fn hold_end(value: Value) -> Result<HoldEnd, TierError> {
+    match integer(value)? {
+        0 => Ok(HoldEnd::Lost),
+        1 => Ok(HoldEnd::Overlapped),
+        2 => Ok(HoldEnd::Alone),
+        _ => Err(unexpected("no end of a hold")),
+    }
 }
 
 /// The refusal of a reply that has another form than its command's.

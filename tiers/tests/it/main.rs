@@ -5,6 +5,7 @@
 //! | `local.rs` | Moka, DashMap and Quick under the conformance suite of L1 |
 //! | `broken.rs` | that the suite of L1 finds the faults of a broken tier |
 //! | `broken_remote.rs` | that the suite of L2 finds the faults of broken batches |
+//! | `broken_holds.rs` | that it finds the faults of broken renewals and holds |
 //! | `quick.rs` | what Quick does with the dead, the heavy and the unevenly spread |
 //! | `moka.rs` | what Moka makes of weights that change, and of entries that are too heavy |
 //! | `bounds.rs` | L1 and Memory under pressure: bounds, eviction, threads |
@@ -39,6 +40,7 @@
 mod batches;
 mod bounds;
 mod broken;
+mod broken_holds;
 mod broken_remote;
 mod bus;
 mod chain;
@@ -140,6 +142,9 @@ async fn every_operation(
     run!("lease", tier.lease(b"k", token, life, tiered_tiers::Claim::IfFree));
     run!("fill", tier.fill(b"k", token, bytes.clone(), life));
     run!("release", tier.release(b"k", token));
+    run!("renew", tier.renew(b"k", token, life));
+    run!("hold", tier.hold(b"k", token, life));
+    run!("end_hold", tier.end_hold(b"k", token, Some((token, life))));
     run!("set", tier.set(b"k", bytes, life));
     run!("delete", tier.delete(b"k"));
     run!("clear", tier.clear(b"k", &|_| {}));

@@ -10,6 +10,7 @@
 mod batches;
 mod bus;
 mod bus_waits;
+mod holds;
 mod local;
 mod remote;
 

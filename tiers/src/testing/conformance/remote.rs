@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join;
 
-use super::batches::several_keys_at_once;
+use super::{batches::several_keys_at_once, holds::leases_are_renewed_and_keys_are_held};
 use crate::{Claim, Fill, Found, Lease, LeaseToken, RemoteTier, TierError};
 
 pub(super) const LIFE: Duration = Duration::from_secs(600);
@@ -48,6 +48,7 @@ pub async fn remote_tier_conforms(tier: Arc<dyn RemoteTier>) {
     concurrent_sets_leave_one_whole(tier).await;
     look_alikes_are_apart(tier).await;
     several_keys_at_once(tier).await;
+    leases_are_renewed_and_keys_are_held(tier).await;
     if tier.abilities().clears {
         clear_takes_its_prefix_only(tier).await;
         clear_drops_many(tier).await;
@@ -58,7 +59,7 @@ pub async fn remote_tier_conforms(tier: Arc<dyn RemoteTier>) {
 }
 
 /// A real wait: a tier's server has a clock of its own.
-async fn wait(time: Duration) {
+pub(super) async fn wait(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
