@@ -253,6 +253,7 @@ fn dated<T: 'static, C>(
         return None;
     }
     let outcome = if is_fresh { Outcome::HitL2 } else { Outcome::Stale };
+    let source_version = meta.source_version;
     let meta = LocalMeta {
         born: asked.checked_sub(ages.age).unwrap_or(asked),
         fresh_until: asked + ages.fresh,
@@ -261,6 +262,7 @@ fn dated<T: 'static, C>(
         generation: 0,
         type_id: TypeId::of::<T>(),
         schema: walk.options.schema,
+        source_version,
     };
     let landed = Landed {
         value: value.clone(),

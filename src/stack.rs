@@ -133,6 +133,12 @@ impl Stack {
         found
     }
 
+    /// The version of the source that L1 has a value of; 0 for none, or one that is not known.
+    pub(crate) fn local_version(&self, key: &Key) -> u64 {
+        let entry = self.l1.as_deref().and_then(|l1| l1.get(key.local()));
+        entry.map_or(0, |entry| entry.meta.source_version)
+    }
+
     /// What the bus proves. Taken before L1 is looked into.
     pub(crate) fn proof(&self) -> Option<Proof> {
         self.bus.as_ref().map(|bus| bus.view.proof())

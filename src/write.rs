@@ -21,6 +21,7 @@ use crate::{
     request::{Options, Told},
     stack::Stack,
     versions::Slot,
+    writers::versioned,
 };
 
 /// Drops a key from all tiers.
@@ -167,7 +168,9 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
     /// its own.
     pub(crate) fn keep(&self, holds: bool, is_confirmed: bool) {
         let Self { stack, key, options, begun: (begun, generation), .. } = self;
-        if holds && !options.skip_l1 {
+        if holds && self.is_superseded_here() {
+            // A read has found it on the server since.
+        } else if holds && !options.skip_l1 {
             let begun = (*begun, if is_confirmed { *generation } else { 0 });
             let keep = self.entry.local(stack, options, begun, self.packed.as_ref());
             stack.insert_local(key, keep);
@@ -177,10 +180,20 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
     }
 
     /// Stores it where there are no others.
-    fn keep_here(&self) -> Ack {
-        self.stack.fence.advance(self.key.fingerprint(), || self.keep(true, true));
+    pub(crate) fn keep_here(&self) -> Ack {
+        let mut is_newest = true;
+        self.stack.fence.advance(self.key.fingerprint(), || {
+            is_newest = !self.is_superseded_here();
+            self.keep(true, true);
+        });
         self.stack.flights.detach(self.key);
-        Ack::Done
+        if is_newest { Ack::Done } else { Ack::Superseded }
+    }
+
+    /// Whether L1 has a newer version.
+    pub(crate) fn is_superseded_here(&self) -> bool {
+        let version = self.options.source_version;
+        version != 0 && self.stack.local_version(self.key) > version
     }
 
     /// Ends the write as L2 has answered. `None` if another write of this key was under way in this
@@ -218,6 +231,9 @@ where
         return invalidate(stack, key).await;
     }
     let draft = Draft::new(stack, codec, options, key, value)?;
+    if options.source_version != 0 {
+        return versioned::set(draft, stack.budget()).await;
+    }
     if stack.is_alone() {
         return Ok(draft.keep_here());
     }
@@ -259,6 +275,9 @@ where
     let mut drafts = Vec::with_capacity(entries.len());
     for (key, value) in entries {
         drafts.push(Draft::new(stack, codec, options, key, value));
+    }
+    if options.source_version != 0 {
+        return versioned::set_many(stack, drafts).await;
     }
     if stack.is_alone() {
         return drafts.into_iter().map(|draft| Ok(draft?.keep_here())).collect();

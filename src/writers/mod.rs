@@ -15,11 +15,13 @@
 
 mod local;
 pub(crate) mod through;
+mod turns;
 pub(crate) mod versioned;
 mod writing;
 
 pub(crate) use self::{
     local::LocalHolds,
+    turns::Turns,
     writing::{Writing, invalidate_after},
 };
 use crate::Ack;
