@@ -146,14 +146,14 @@ impl Command {
     pub(super) fn look_for_holds(key: &Spelling) -> impl Iterator<Item = Self> {
         let mut options = GetOptions::default();
         options.value = false;
-        PLACES.map(|place| Self::new(Kind::Read, build_get(&key.hold(place), &options))).into_iter()
+        PLACES.map(|place| Self::new(Kind::Read, build_get(key.hold(place), &options))).into_iter()
     }
 
     /// Reads what is in a place for a hold, or the mark, and its number.
     pub(super) fn look_at_hold(key: &Spelling, place: char) -> Self {
         let mut options = GetOptions::default();
         options.return_cas = true;
-        Self::new(Kind::Read, build_get(&key.hold(place), &options))
+        Self::new(Kind::Read, build_get(key.hold(place), &options))
     }
 
     /// Takes a place for a hold, if it is free.
@@ -161,7 +161,7 @@ impl Command {
         let mut options = SetOptions::default();
         options.ttl = Some(seconds);
         options.mode = SetMode::Add;
-        Self::new(Kind::Change, build_set(&key.hold(place), token.as_bytes().as_slice(), &options))
+        Self::new(Kind::Change, build_set(key.hold(place), token.as_bytes().as_slice(), &options))
     }
 
     /// Writes a token into a place, or into the mark; if a number is told, only while it has that.
@@ -175,14 +175,14 @@ impl Command {
         let mut options = SetOptions::default();
         options.ttl = Some(seconds);
         options.compare_cas = cas;
-        Self::new(Kind::Change, build_set(&key.hold(place), token.as_bytes().as_slice(), &options))
+        Self::new(Kind::Change, build_set(key.hold(place), token.as_bytes().as_slice(), &options))
     }
 
     /// Gives a place up if it still has the number `cas`.
     pub(super) fn leave_place(key: &Spelling, place: char, cas: u64) -> Self {
         let mut options = DeleteOptions::default();
         options.compare_cas = Some(cas);
-        Self::new(Kind::Change, build_delete(&key.hold(place), &options))
+        Self::new(Kind::Change, build_delete(key.hold(place), &options))
     }
 
     pub(super) fn noop() -> Self {

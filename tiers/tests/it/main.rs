@@ -25,9 +25,11 @@
 //! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment; before either server |
 //! | `memcached.rs` | what is particular to memcached: seconds, sizes, numbers that begin anew, shares |
 //! | `memcached_fills.rs` | fills on memcached whose connection, number or token is gone, and leases asked for at once |
+//! | `memcached_holds.rs` | holds and renewals on memcached, others between any two of their commands |
 //! | `memcached_storm.rs` | a storm of everything on few keys of a memcached that is frozen and restarted |
 //! | `memcached_lines.rs` | memcached's connections: foreign answers, slow lines, one deadline for a call |
 //! | `batches.rs` | several keys at once on memcached: shares, failures and drops in the middle of a pipeline |
+//! | `pressure.rs` | Redis short of memory, under each of its policies |
 //! | `runtimes.rs` | successive runtimes, no runtime, a thousand first users |
 //! | `tls.rs` | Redis over TLS and over a unix socket, and as a user of an access list |
 //! | `load.rs` | a load whose every answer is known, for the tests of many servers |
@@ -55,10 +57,12 @@ mod local;
 mod login;
 mod memcached;
 mod memcached_fills;
+mod memcached_holds;
 mod memcached_lines;
 mod memcached_storm;
 mod moka;
 mod outage;
+mod pressure;
 mod quick;
 mod redis_batches;
 mod remote;
