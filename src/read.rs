@@ -41,6 +41,10 @@ pub(crate) enum Local {
 
 /// What L2 has to say.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "taken apart where it is made: a box would be an allocation for each hit"
+)]
 pub(crate) enum Remote {
     Found(Dated),
     /// Another version's entry, which lives so much longer.
