@@ -3,11 +3,13 @@
 use futures_util::future::join_all;
 use tiered::{
     Ack, Tiered,
-    tiers::{Moka, RemoteTier as _},
+    tiers::{Moka, Redis, RemoteTier as _},
 };
 
+use tiered_tiers::testing::RedisServer;
+
 use crate::{
-    support::{DbDown, SECOND, State, node, rig},
+    support::{DbDown, SECOND, State, eventually, node, rig},
     writers::stages,
 };
 
@@ -23,6 +25,8 @@ scenarios! {
     a_version_that_comes_between_the_comparison_and_the_store_is_not_lost,
     several_keys_are_compared_one_by_one,
     of_a_write_in_the_other_slot_at_the_same_time_the_older_one_is_not_left,
+    the_other_slot_is_read_under_the_lease,
+    more_at_once_than_are_tried_again_leave_the_highest,
 }
 
 async fn set(cache: &Tiered, version: u64) -> Ack {
@@ -159,7 +163,7 @@ async fn a_version_that_comes_between_the_comparison_and_the_store_is_not_lost()
         let cache = rig.cache.clone();
         let older = tokio::spawn(async move { set(&cache, 3).await });
         for step in 0..=steps {
-            crate::support::eventually("the next step", || {
+            eventually("the next step", || {
                 rig.l2.operations() > before + step || older.is_finished()
             })
             .await;
@@ -188,10 +192,10 @@ async fn several_keys_are_compared_one_by_one() {
     assert_eq!(acks, [Ack::Superseded, Ack::Done]);
     rig.l2.switch(State::Hanging);
     let start = std::time::Instant::now();
-    let many: Vec<u32> = (10..400).collect();
+    let many: Vec<u32> = (10..2_570).collect();
     let values: Vec<_> = many.iter().map(|_| 1_u64).collect();
     let acks = rig.cache.keys(many).source_version(4).set(values).await;
-    assert!(acks.len() == 390 && acks.into_iter().all(|ack| ack.unwrap() == Ack::Pending));
+    assert!(acks.len() == 2_560 && acks.into_iter().all(|ack| ack.unwrap() == Ack::Pending));
     assert!(start.elapsed() < 3 * SECOND, "one budget for all: {:?}", start.elapsed());
 }
 
@@ -212,4 +216,36 @@ async fn of_a_write_in_the_other_slot_at_the_same_time_the_older_one_is_not_left
         let older = rig.memory.get(b"tiered:k").await.unwrap();
         assert_eq!(older, None, "round {round}: {one:?}");
     }
+}
+
+async fn the_other_slot_is_read_under_the_lease() {
+    let rig = rig();
+    let other = node(&rig.l2, &rig.clock, |builder| builder);
+    // The older one has come to its lease, and does not have it yet.
+    rig.l2.switch(State::Held);
+    let before = rig.l2.operations();
+    let cache = rig.cache.clone();
+    let older = tokio::spawn(async move { set(&cache, 3).await });
+    eventually("it asks for the lease", || rig.l2.operations() > before).await;
+    rig.l2.switch(State::Up);
+    let newer = other.key("k").schema(1).source_version(4);
+    assert_eq!(newer.set(4_u64).await.unwrap(), Ack::Done);
+    rig.l2.admit(1);
+    assert_eq!(older.await.unwrap(), Ack::Superseded);
+    assert_eq!(rig.memory.get(b"tiered:k").await.unwrap(), None);
+    assert!(rig.memory.get(b"tiered:k%beside").await.unwrap().is_some());
+}
+
+async fn more_at_once_than_are_tried_again_leave_the_highest() {
+    let server = RedisServer::start().await.unwrap();
+    let redis = Redis::new(&server.url()).unwrap();
+    let cache = Tiered::new(Moka::new(100), redis).budget(20 * SECOND).build().unwrap();
+    let tasks = (1..=100).map(|version| {
+        let cache = cache.clone();
+        tokio::spawn(async move { set(&cache, version).await })
+    });
+    for ended in join_all(tasks).await {
+        assert_ne!(ended.unwrap(), Ack::Pending);
+    }
+    assert_eq!(stored(&cache).await, Some(100));
 }

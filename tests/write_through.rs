@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::poll;
 use serde::{Deserialize, Serialize, Serializer};
-use tiered::tiers::RemoteTier as _;
+use tiered::tiers::{LeaseToken, RemoteTier as _};
 use tiered::{Ack, CacheStrategy, Error, Outcome, Tiered, tiers::Moka};
 use tokio::sync::oneshot;
 
@@ -19,6 +19,7 @@ scenarios! {
     of_two_that_overlap_neither_is_stored,
     a_writer_that_overlaps_is_noticed_by_the_other_kind,
     an_invalidation_in_between_is_noticed,
+    a_writer_in_the_other_slot_is_noticed,
     a_hold_that_was_lost_stores_nothing,
     a_value_that_cannot_be_stored_is_not_written,
     a_write_that_fails_stores_nothing,
@@ -152,6 +153,23 @@ async fn an_invalidation_in_between_is_noticed() {
     }
 }
 
+async fn a_writer_in_the_other_slot_is_noticed() {
+    for (schema, other) in [(0, &b"tiered:k%beside"[..]), (1, b"tiered:k")] {
+        let rig = rig();
+        let save = |_| async {
+            // Another writer's, which takes its holds one after the other.
+            let token = LeaseToken::random();
+            rig.memory.hold(other, token, SECOND).await.unwrap();
+            rig.memory.end_hold(other, token, None).await.unwrap();
+            Ok::<_, DbDown>(())
+        };
+        let request = rig.cache.key("k").schema(schema);
+        let _ = request.write_through(2_usize, save).await.unwrap();
+        let kept = rig.cache.key("k").schema(schema).get::<usize>().await.unwrap();
+        assert_eq!(kept, None, "schema {schema}");
+    }
+}
+
 async fn a_hold_that_was_lost_stores_nothing() {
     let rig = rig();
     let source = Source::default();
@@ -227,6 +245,8 @@ async fn the_server_away() {
         };
         let written = rig.cache.key("k").write_through(2_usize, save).await.unwrap();
         assert_eq!(written.ack, if after == State::Up { Ack::Done } else { Ack::Pending });
+        let waiting = usize::from(after != State::Up);
+        assert_eq!(rig.cache.health().await.pending, waiting, "{before:?} {after:?}");
         rig.l2.switch(State::Up);
         // Its own reads replay the delete first.
         assert_eq!(rig.cache.get::<usize>("k").await.unwrap(), None, "{before:?} {after:?}");

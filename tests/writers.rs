@@ -39,6 +39,9 @@ scenarios! {
     a_write_that_panics_leaves_the_key_held,
     a_writer_that_is_dropped_at_any_point_leaves_nothing_old,
     a_dropped_writer_in_a_cache_without_a_server_leaves_nothing_old,
+    one_that_is_dropped_while_the_server_is_away_leaves_nothing_old,
+    one_that_is_dropped_before_it_writes_opens_the_key,
+    one_that_is_dropped_at_its_end_is_queued,
     several_keys_of_one_transaction,
     a_set_under_a_writer_stores_nothing,
     a_cache_that_is_switched_off_tells_the_others_all_the_same,
@@ -548,6 +551,68 @@ async fn a_dropped_writer_in_a_cache_without_a_server_leaves_nothing_old() {
     let asked = source.asked();
     assert_eq!((load().await, load().await), (2, 2));
     assert_eq!(source.asked(), asked + 1);
+}
+
+async fn one_that_is_dropped_while_the_server_is_away_leaves_nothing_old() {
+    let source = Source::default();
+    let (rig, _) = warm(&source).await;
+    rig.l2.switch(State::Failing);
+    {
+        let never = std::future::pending::<Result<(), DbDown>>;
+        let mut writing = pin!(rig.cache.invalidate_after("k", never));
+        assert!(poll!(&mut writing).is_pending());
+    }
+    rig.l2.switch(State::Up);
+    replayed(&rig.cache).await;
+    assert_eq!(read(&rig.cache, &source).await, 1);
+    assert_eq!(rig.memory.get(b"tiered:k").await.unwrap(), None, "no hold stands but here");
+    source.put(2);
+    rig.clock.advance(11 * SECOND);
+    assert_eq!(read(&rig.cache, &source).await, 2);
+}
+
+async fn one_that_is_dropped_before_it_writes_opens_the_key() {
+    let source = Source::default();
+    let (rig, _) = warm(&source).await;
+    rig.l2.switch(State::Gated);
+    {
+        let never = || async { panic!("it is not written") as Result<(), DbDown> };
+        let mut writing = pin!(rig.cache.invalidate_after("k", never));
+        assert!(poll!(&mut writing).is_pending());
+    }
+    rig.l2.switch(State::Up);
+    // The clock stands still: its hold does not run out.
+    loop {
+        let third = node(&rig.l2, &rig.clock, |builder| builder);
+        assert_eq!(read(&third, &source).await, 1);
+        if rig.memory.get(b"tiered:k").await.unwrap().is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+async fn one_that_is_dropped_at_its_end_is_queued() {
+    let source = Source::default();
+    let (rig, other) = warm(&source).await;
+    {
+        let write = || async {
+            // Its hold is lost, and others store what they load.
+            rig.clock.advance(11 * SECOND);
+            assert_eq!(read(&other, &source).await, 1);
+            source.put(2);
+            rig.l2.switch(State::Hanging);
+            Ok::<_, DbDown>(())
+        };
+        let mut writing = pin!(rig.cache.invalidate_after("k", write));
+        assert!(poll!(&mut writing).is_pending());
+    }
+    assert_eq!(rig.cache.health().await.pending, 1);
+    assert_eq!(read(&rig.cache, &source).await, 2);
+    rig.l2.switch(State::Up);
+    replayed(&rig.cache).await;
+    let third = node(&rig.l2, &rig.clock, |builder| builder);
+    assert_eq!(read(&third, &source).await, 2);
 }
 
 async fn several_keys_of_one_transaction() {
