@@ -84,7 +84,7 @@ pub async fn stages(count: usize) -> Vec<Stage> {
         let caches = over(Arc::new(Memory::new()), bus);
         stages.push(Stage { caches, what: "memory", has_bus, _servers: (None, None) });
         let server = RedisServer::start().await.unwrap();
-        let redis = Redis::new(&server.url()).unwrap();
+        let redis = Redis::new(&server.url()).unwrap().response_timeout(5 * SECOND);
         let bus = has_bus.then(|| Arc::new(redis.bus()) as Arc<dyn Bus>);
         let caches = over(Arc::new(redis), bus);
         stages.push(Stage { caches, what: "redis", has_bus, _servers: (Some(server), None) });
@@ -125,11 +125,18 @@ async fn nobody_keeps_what_is_loaded_while_the_source_is_written() {
         };
         let written = writer.invalidate_after("k", write).await.unwrap();
         assert_eq!((written.value, written.ack), ("rows", Ack::Done), "{what:?}");
-        let asked = source.asked();
-        for cache in [reader, writer, third, reader] {
-            assert_eq!(read(cache, &source).await, 2, "{what:?}");
+        // What the bus says last may overtake the first reads: then they are not stored.
+        let start = std::time::Instant::now();
+        loop {
+            let asked = source.asked();
+            for cache in [reader, writer, third, reader] {
+                assert_eq!(read(cache, &source).await, 2, "{what:?}");
+            }
+            if source.asked() == asked {
+                break;
+            }
+            assert!(start.elapsed() < 20 * SECOND, "it is never cached again: {what:?}");
         }
-        assert_eq!(source.asked(), asked + 1, "it is cached again: {what:?}");
     }
 }
 
@@ -582,7 +589,9 @@ async fn one_that_is_dropped_before_it_writes_opens_the_key() {
     }
     rig.l2.switch(State::Up);
     // The clock stands still: its hold does not run out.
+    let start = std::time::Instant::now();
     loop {
+        assert!(start.elapsed() < 20 * SECOND, "it stays on hold");
         let third = node(&rig.l2, &rig.clock, |builder| builder);
         assert_eq!(read(&third, &source).await, 1);
         if rig.memory.get(b"tiered:k").await.unwrap().is_some() {
