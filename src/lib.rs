@@ -32,6 +32,7 @@
 //! | read, write, invalidate | [`Tiered`] |
 //! | do so with options | [`Tiered::key`], [`Request`] |
 //! | do so with many keys at once | [`Tiered::keys`], [`Tiered::get_or_load_many`] |
+//! | write the database and the cache together | [`Tiered::invalidate_after`], [`Request::write_through`], [`Request::source_version`] |
 //! | choose a strategy | [`CacheStrategy`] |
 //! | cache entities out of repositories | [`CacheEntity`], [`DataRepository`], [`CacheFeed`], [`Tiered::execute`] |
 //! | name a list, a version, a prefix | [`Key`], [`Key::list`], [`Tiered::invalidate_prefix`] |
@@ -82,6 +83,7 @@ pub mod ttl;
 mod versions;
 mod walk;
 mod write;
+mod writers;
 
 pub use tiered_codecs as codecs;
 #[cfg(feature = "json")]
@@ -114,6 +116,7 @@ pub use self::{
     stats::Stats,
     strategy::CacheStrategy,
     ttl::Jitter,
+    writers::Written,
 };
 
 /// The codec of caches that name none.

@@ -29,6 +29,7 @@ use crate::{
     stack::Stack,
     tags::{Marks, Stamps},
     versions::Slot,
+    writers::versioned,
 };
 
 /// Drops a key from all tiers.
@@ -92,7 +93,7 @@ fn spread<S>(
     checked.into_iter().map(|checked| checked.map(&mut answer)).collect()
 }
 
-fn require(stack: &Arc<Stack>) -> Result<(), Error> {
+pub(crate) fn require(stack: &Arc<Stack>) -> Result<(), Error> {
     if stack.is_alone() {
         return Ok(());
     }
@@ -102,7 +103,7 @@ fn require(stack: &Arc<Stack>) -> Result<(), Error> {
 }
 
 /// Tells the other processes of those keys that the server has changed. What they were not told of has failed.
-async fn announce<R>(
+pub(crate) async fn announce<R>(
     stack: &Stack,
     keys: &[&Key],
     changed: &mut [Result<R, TierError>],
@@ -131,18 +132,18 @@ async fn announce<R>(
 
 /// A value about to be stored.
 pub(crate) struct Draft<'a, T> {
-    stack: &'a Arc<Stack>,
-    key: &'a Key,
-    options: &'a Options,
-    entry: Entry<T>,
-    wire: Vec<u8>,
-    packed: Option<Bytes>,
+    pub(crate) stack: &'a Arc<Stack>,
+    pub(crate) key: &'a Key,
+    pub(crate) options: &'a Options,
+    pub(crate) entry: Entry<T>,
+    pub(crate) wire: Vec<u8>,
+    pub(crate) packed: Option<Bytes>,
     /// When it began, and the generation of the bus' view then.
     begun: (Instant, u64),
     stamps: Stamps,
     marks: Option<Marks>,
     /// Why what it is to be stamped with cannot be had: then L2 cannot store it.
-    refused: Option<TierError>,
+    pub(crate) refused: Option<TierError>,
 }
 
 impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
@@ -179,11 +180,19 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
         Ok(Self { stack, key, options, entry, wire, packed, begun, stamps, marks, refused })
     }
 
+    /// Lets it begin now.
+    pub(crate) fn restart(&mut self) {
+        self.begun = (self.stack.clock.now(), self.stack.generation());
+        self.entry.restart(self.begun.0);
+    }
+
     /// Puts it into L1, if it may and `holds`; else L1 has nothing. What the server has not confirmed has no proof but
     /// its own.
     pub(crate) fn keep(&self, holds: bool, is_confirmed: bool) {
         let Self { stack, key, options, begun: (begun, generation), .. } = self;
-        if holds && !options.skip_l1 {
+        if holds && self.is_superseded_here() {
+            // A read has found it on the server since.
+        } else if holds && !options.skip_l1 {
             let begun = (*begun, if is_confirmed { *generation } else { 0 });
             let marks = self.marks.clone();
             let keep = self.entry.local(stack, options, begun, marks, self.packed.as_ref());
@@ -218,10 +227,20 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
     }
 
     /// Stores it where there are no others.
-    fn keep_here(&self) -> Ack {
-        self.stack.fence.advance(self.key.fingerprint(), || self.keep(true, true));
+    pub(crate) fn keep_here(&self) -> Ack {
+        let mut is_newest = true;
+        self.stack.fence.advance(self.key.fingerprint(), || {
+            is_newest = !self.is_superseded_here();
+            self.keep(true, true);
+        });
         self.stack.flights.detach(self.key);
-        Ack::Done
+        if is_newest { Ack::Done } else { Ack::Superseded }
+    }
+
+    /// Whether L1 has a newer version.
+    pub(crate) fn is_superseded_here(&self) -> bool {
+        let version = self.options.source_version;
+        version != 0 && self.stack.local_version(self.key) > version
     }
 
     /// Ends the write as L2 has answered. `None` if another write of this key was under way in this
@@ -313,6 +332,9 @@ pub(crate) async fn store<T: Send + Sync + 'static>(draft: Draft<'_, T>) -> Resu
     if !stack.is_enabled() {
         return invalidate(stack, key).await;
     }
+    if options.source_version != 0 {
+        return versioned::set(draft, stack.budget()).await;
+    }
     if stack.is_alone() {
         return Ok(draft.keep_here());
     }
@@ -362,6 +384,9 @@ where
     for ((key, value), stamps) in entries.into_iter().zip(stamps) {
         drafts.push(Draft::new(stack, codec, options, key, value, Ok(stamps)));
     }
+    if options.source_version != 0 {
+        return versioned::set_many(stack, drafts).await;
+    }
     if stack.is_alone() {
         return drafts.into_iter().map(|draft| Ok(draft?.keep_here())).collect();
     }
@@ -405,24 +430,34 @@ where
 
 /// A key that is being overwritten. Dropped midway, by a panic or a cancelled future, it leaves
 /// the key invalidated: nobody knows what the server has done.
-struct Overwrite<'a> {
+pub(crate) struct Overwrite<'a> {
     stack: &'a Arc<Stack>,
-    key: &'a Key,
+    pub(crate) key: &'a Key,
     ticket: Ticket,
     before: Standing,
     ended: bool,
 }
 
 impl<'a> Overwrite<'a> {
-    fn begin(stack: &'a Arc<Stack>, key: &'a Key) -> Self {
+    pub(crate) fn begin(stack: &'a Arc<Stack>, key: &'a Key) -> Self {
         stack.drop_local(key);
         let ticket = stack.capture(key);
         Self { stack, key, ticket, before: stack.pending.standing(key), ended: false }
     }
 
+    /// The server is asked now: what is pending at this moment is done with its answer.
+    pub(crate) fn refresh(&mut self) {
+        self.before = self.stack.pending.standing(self.key);
+    }
+
+    /// Whether nothing has overtaken it.
+    pub(crate) fn holds(&self) -> bool {
+        self.ticket.holds()
+    }
+
     /// The server has answered. `local` changes L1, and is told whether no other write of this key
     /// was under way; so is the caller.
-    fn done(mut self, local: impl FnOnce(bool)) -> bool {
+    pub(crate) fn done(mut self, local: impl FnOnce(bool)) -> bool {
         if let Standing::Delete(count) = self.before {
             self.stack.pending.confirm(self.key, count);
         }
@@ -431,7 +466,7 @@ impl<'a> Overwrite<'a> {
     }
 
     /// The server has not answered.
-    fn pending(mut self, local: impl FnOnce(bool)) -> Ack {
+    pub(crate) fn pending(mut self, local: impl FnOnce(bool)) -> Ack {
         replay::queue(self.stack, self.key);
         self.end(local);
         Ack::Pending

@@ -18,6 +18,10 @@
 //! | `drift` | another version's, another type's or a damaged entry is believed |
 //! | `codecs` | a codec cannot be changed over a warm cache; a hostile server is believed |
 //! | `deployments` | two versions of one program fight over the cache |
+//! | `writers` | while or after the source is written, somebody keeps what it was before; a writer that dies leaves it |
+//! | `dying_writers` | the same, with processes that are killed and stopped |
+//! | `write_through` | what is stored with the write is older than the source |
+//! | `source_versions` | an older version of a value replaces a newer one |
 //! | `outage` | a dead or hung server hangs or fails the application |
 //! | `links` | a bad network gives a wrong value, a call that hangs, or a cache that stays down |
 //! | `chain` | two servers in a row: a copy in the near one outlives its original, or hides it |
@@ -68,6 +72,7 @@ mod chain;
 mod codecs;
 mod deployments;
 mod drift;
+mod dying_writers;
 mod entities;
 mod fence;
 mod flights;
@@ -84,8 +89,11 @@ mod reads;
 mod restarts;
 mod runs;
 mod slots;
+mod source_versions;
 mod staleness;
 mod strategies;
 mod symptoms;
 mod tags;
 mod versions;
+mod write_through;
+mod writers;

@@ -5,6 +5,7 @@
 
 mod batch;
 mod generations;
+mod holds;
 mod runs;
 
 pub(crate) use self::batch::PIECE;
