@@ -42,3 +42,45 @@ pub(crate) const RECORD: &[Mutant] = &[
         ],
     },
 ];
+
+/// The faults of `follower.rs`.
+pub(crate) const FOLLOWER: &[Mutant] = &[
+    Mutant {
+        name: "start_at_the_end",
+        fault: "it starts at `$`: what came before the log was opened counts as known",
+        swaps: &[("Ok((Some(Void::Opened), Vec::new(), true))", "Ok((None, Vec::new(), true))")],
+    },
+    Mutant {
+        name: "gaps_are_skipped",
+        fault: "a message is taken whatever its predecessor is",
+        swaps: &[(
+            "            if link.previous != last {\n                return Err(Void::Gap);\n            }\n",
+            "",
+        )],
+    },
+    Mutant {
+        name: "head_is_not_compared",
+        fault: "an answer counts whatever the head of the log is",
+        swaps: &[("if !polled.has_more && head != last {", "if false {")],
+    },
+    Mutant {
+        name: "no_head_is_nothing_new",
+        fault: "a log without a head has nothing new",
+        swaps: &[(
+            "        let head = polled.head.ok_or(Void::Headless)?;\n        let mut messages",
+            "        let Some(head) = polled.head else {\n            \
+             self.state = State::Open { at, last, run };\n            \
+             return Ok((None, Vec::new(), true));\n        };\n        let mut messages",
+        )],
+    },
+    Mutant {
+        name: "run_is_not_compared",
+        fault: "a log of another run of the server is followed on",
+        swaps: &[("if polled.run != run {", "if false {")],
+    },
+    Mutant {
+        name: "a_cut_answer_counts",
+        fault: "an answer that was cut counts as whole",
+        swaps: &[("Ok((None, messages, !polled.has_more))", "Ok((None, messages, true))")],
+    },
+];
