@@ -92,10 +92,11 @@ fn replay(tier: &dyn LocalTier, trace: &[usize]) -> usize {
         fresh_until: now + LIFE,
         stale_until: now + LIFE,
         proven_until: now + LIFE,
+        generation: 0,
         type_id: TypeId::of::<u64>(),
         schema: 0,
     };
-    let entry = LocalEntry { value: Some(Arc::new(0_u64)), meta };
+    let entry = LocalEntry { value: Some(Arc::new(0_u64)), meta, marks: None };
     let read = |key: &&usize| {
         let key = key.to_be_bytes();
         let hit = tier.get(&key).is_some();

@@ -184,10 +184,11 @@ fn entry(value: Arc<User>) -> LocalEntry {
         fresh_until: end,
         stale_until: end,
         proven_until: end,
+        generation: 0,
         type_id: TypeId::of::<User>(),
         schema: 0,
     };
-    LocalEntry { value: Some(value), meta }
+    LocalEntry { value: Some(value), meta, marks: None }
 }
 
 fn alone(tier: &dyn LocalTier, key: &str) -> Option<Arc<User>> {

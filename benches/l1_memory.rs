@@ -38,10 +38,11 @@ fn bytes(inserted: u64, make: impl Fn() -> Box<dyn LocalTier>) -> f64 {
         fresh_until: now + LIFE,
         stale_until: now + LIFE,
         proven_until: now + LIFE,
+        generation: 0,
         type_id: TypeId::of::<u64>(),
         schema: 0,
     };
-    let entry = LocalEntry { value: Some(Arc::new(0_u64)), meta };
+    let entry = LocalEntry { value: Some(Arc::new(0_u64)), meta, marks: None };
     let mut tier = None;
     let mut held = 0;
     let counts = allocation_counter::measure(|| {

@@ -10,6 +10,7 @@ use tiered_tiers::{Clock, LocalTier, RemoteTier};
 
 use crate::{
     DefaultCodec, Error, Tiered,
+    bus::Bus,
     fence::Fence,
     flight::Flights,
     key::encode_namespace,
@@ -17,8 +18,10 @@ use crate::{
     meter::Meter,
     pending::Pending,
     request::Lifetimes,
+    restarts::Restarts,
     stack::{DecodeLog, Stack},
     sync::Mutex,
+    tags::Tags,
     ttl::{self, Jitter},
 };
 
@@ -28,13 +31,18 @@ use crate::{
 pub struct Builder<C> {
     l1: Option<Box<dyn LocalTier>>,
     l2: Option<Arc<dyn RemoteTier>>,
+    bus: Option<Arc<dyn tiered_tiers::Bus>>,
+    max_staleness: Duration,
+    last_resort_for: Duration,
     codec: C,
     name: Option<String>,
     namespace: String,
     namespace_version: u64,
     lifetimes: Lifetimes,
+    restarts: Restarts,
     budget: Duration,
     lease_for: Duration,
+    wait_for: Option<Duration>,
     local_for: Duration,
     load_timeout: Option<Duration>,
     max_entry_bytes: usize,
@@ -71,6 +79,9 @@ impl<C> Builder<C> {
         Self {
             l1,
             l2,
+            bus: None,
+            max_staleness: Duration::from_secs(2),
+            last_resort_for: Duration::from_secs(10),
             codec,
             name: None,
             namespace: "tiered".to_owned(),
@@ -81,8 +92,10 @@ impl<C> Builder<C> {
                 negative_for: Duration::from_secs(30),
                 jitter: Jitter::default(),
             },
+            restarts: Restarts::default(),
             budget: Duration::from_millis(250),
             lease_for: Duration::from_secs(5),
+            wait_for: None,
             local_for: Duration::from_secs(10),
             load_timeout: None,
             max_entry_bytes: 8 << 20,
@@ -99,12 +112,17 @@ impl<C> Builder<C> {
             codec,
             l1: self.l1,
             l2: self.l2,
+            bus: self.bus,
+            max_staleness: self.max_staleness,
+            last_resort_for: self.last_resort_for,
             name: self.name,
             namespace: self.namespace,
             namespace_version: self.namespace_version,
             lifetimes: self.lifetimes,
+            restarts: self.restarts,
             budget: self.budget,
             lease_for: self.lease_for,
+            wait_for: self.wait_for,
             local_for: self.local_for,
             load_timeout: self.load_timeout,
             max_entry_bytes: self.max_entry_bytes,
@@ -161,6 +179,13 @@ impl<C> Builder<C> {
         self
     }
 
+    /// What entries are worth that the server held before it was restarted or replaced:
+    /// [`Strict`](Restarts::Strict) unless told, so none of them is served.
+    pub fn restarts(mut self, restarts: Restarts) -> Self {
+        self.restarts = restarts;
+        self
+    }
+
     /// The time that one read or write may spend on L2, all its operations together and dialling
     /// included; 250 ms unless told.
     pub fn budget(mut self, time: Duration) -> Self {
@@ -168,16 +193,52 @@ impl<C> Builder<C> {
         self
     }
 
-    /// How long a load may take and still be stored in L2; 5 s unless told. When a loader dies,
-    /// other processes load without storing for that long.
+    /// How long the lease of a load stands without being renewed; 5 s unless told. It is renewed three times in that
+    /// time, so a load may take longer, up to twelve times as long. A process that dies in the middle of a load
+    /// holds the others up for so long at most, and what it would have stored is refused.
     pub fn lease_for(mut self, time: Duration) -> Self {
         self.lease_for = time;
         self
     }
 
-    /// How long L1 may serve an entry without asking L2, which other processes change too; 10 s
-    /// unless told. This bounds how long L1 can miss an invalidation from another process; as long
-    /// again, if neither L2 nor the database answers.
+    /// How long a read waits while another process loads its key; as long as `lease_for` unless told. A read that has
+    /// a stale value does not wait but serves that; one that has waited so long loads by itself, and stores nothing
+    /// in L2. With nothing at all, every process loads for itself.
+    pub fn wait_for(mut self, time: Duration) -> Self {
+        self.wait_for = Some(time);
+        self
+    }
+
+    /// Brings invalidations from other processes to this one's L1: `redis.bus()`, say, or a
+    /// [`LocalBus`](tiered_tiers::LocalBus) between the caches of one program. All processes that share the namespace
+    /// must have one, and the same.
+    ///
+    /// The first use of the cache starts a task that listens, for each of the bus' logs, in the caller's runtime; it ends with
+    /// [`shutdown`](Tiered::shutdown) or the last handle. Every change is then announced before it is acknowledged: one
+    /// more round trip. See [`max_staleness`](Self::max_staleness) for what that gives.
+    pub fn bus(mut self, bus: impl tiered_tiers::Bus) -> Self {
+        self.bus = Some(Arc::new(bus));
+        self
+    }
+
+    /// With a bus: how long L1 may at most serve a value after another process' invalidation of it was acknowledged,
+    /// whatever messages are lost; 2 s unless told, at least 500 ms. An entry for which the bus has proven nothing for so
+    /// long is asked for in L2 again. Without a bus see [`local_for`](Self::local_for).
+    pub fn max_staleness(mut self, time: Duration) -> Self {
+        self.max_staleness = time;
+        self
+    }
+
+    /// How long L1 may serve what is not proven any more, when L2 gives no answer and the load fails, as a stale value;
+    /// 10 s unless told, and never longer than the entry was to be fresh. With nothing at all: never.
+    pub fn last_resort_for(mut self, time: Duration) -> Self {
+        self.last_resort_for = time;
+        self
+    }
+
+    /// Without a bus: how long L1 may serve an entry without asking L2, which other processes change too; 10 s
+    /// unless told. This bounds how long L1 can miss an invalidation from another process. With a bus
+    /// [`max_staleness`](Self::max_staleness) counts.
     pub fn local_for(mut self, time: Duration) -> Self {
         self.local_for = time;
         self
@@ -230,9 +291,18 @@ impl<C> Builder<C> {
         let l1_name = self.l1.as_ref().map(|tier| tier.name());
         let l2_name = self.l2.as_ref().map(|tier| tier.name());
         let meter = Arc::new(Meter::new(&name, l1_name, l2_name));
+        let namespace = encode_namespace(&self.namespace, self.namespace_version);
+        let now = self.clock.now();
+        let local_for = match &self.bus {
+            Some(_) => Some(self.max_staleness),
+            None => self.l2.is_some().then_some(self.local_for),
+        };
         let stack = Stack {
-            namespace: encode_namespace(&self.namespace, self.namespace_version),
-            local_for: self.l2.is_some().then_some(self.local_for),
+            bus: self.bus.map(|bus| Bus::new(bus, &namespace, self.max_staleness, now)),
+            namespace,
+            local_for,
+            last_resort_for: self.last_resort_for,
+            budget: self.budget,
             l1: self.l1,
             l2: self.l2.map(|tier| {
                 let (meter, name) = (Arc::clone(&meter), Arc::clone(&name));
@@ -244,9 +314,12 @@ impl<C> Builder<C> {
             fence: Fence::new(),
             flights: Flights::new(),
             pending: Pending::new(self.max_pending),
+            tags: Tags::default(),
             meter,
             clock: self.clock,
             lifetimes: self.lifetimes,
+            wait_for: self.wait_for.unwrap_or(self.lease_for),
+            restarts: self.restarts,
             load_timeout: self.load_timeout,
             max_entry_bytes: self.max_entry_bytes,
             enabled: AtomicBool::new(self.enabled),
@@ -265,6 +338,7 @@ impl<C> Builder<C> {
         ttl::check_longest("stale_for", self.lifetimes.stale_for)?;
         ttl::check("negative_for", self.lifetimes.negative_for)?;
         ttl::check("local_for", self.local_for)?;
+        ttl::check_longest("last_resort_for", self.last_resort_for)?;
         self.lifetimes.jitter.check()?;
         let refuse = |message: String| Err(Error::config(message));
         if self.budget.is_zero() || self.budget > Duration::from_secs(60) {
@@ -279,6 +353,19 @@ impl<C> Builder<C> {
             return refuse(format!(
                 "lease_for is {:?}: give a load's longest usual time, 10 ms to an hour, e.g. 5 s",
                 self.lease_for
+            ));
+        }
+        let bounds = Duration::from_millis(500)..=Duration::from_secs(3600);
+        if !bounds.contains(&self.max_staleness) {
+            return refuse(format!(
+                "max_staleness is {:?}: the bus is asked twice in that time; give 500 ms to an hour, e.g. 2 s",
+                self.max_staleness
+            ));
+        }
+        if let Some(wait_for) = self.wait_for.filter(|time| *time > Duration::from_secs(3600)) {
+            return refuse(format!(
+                "wait_for is {wait_for:?}: a read waits so long for another process' load; give at most an hour, \
+                 e.g. 5 s"
             ));
         }
         if self.load_timeout.is_some_and(|time| time.is_zero()) {
@@ -307,6 +394,7 @@ impl<C> Builder<C> {
         self.codec.check().map_err(Error::config)?;
         self.l1.as_ref().map_or(Ok(()), |tier| tier.check())?;
         self.l2.as_ref().map_or(Ok(()), |tier| tier.check())?;
+        self.bus.as_ref().map_or(Ok(()), |bus| bus.check())?;
         Ok(())
     }
 }

@@ -4,15 +4,19 @@ use std::{
     fmt,
     future::Future,
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use tiered_codecs::CodecFor;
 use tokio::task::JoinSet;
 
 use crate::{
-    Ack, Cleared, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth, l2::L2, prefix,
-    probe, read, stack::Stack, write,
+    Ack, BusHealth, Cleared, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth,
+    l2::L2,
+    prefix, probe, read,
+    stack::Stack,
+    tags::{self, Tag},
+    write,
 };
 
 /// A cache for every type of an application. Cheap to clone: clones are the same cache.
@@ -132,6 +136,43 @@ impl<C> Tiered<C> {
         prefix::invalidate(&self.stack, &prefix.into(), &progress).await
     }
 
+    /// Drops every entry that depends on `tag`, in every process, in one step however many there are: those that were
+    /// stored or loaded with [`Request::tags`] or [`LoadContext::tags`](crate::LoadContext::tags). Final when it says
+    /// [`Ack::Done`]: nothing loaded before is served from then on; by other processes' L1 for as long as their
+    /// [`max_staleness`](crate::Builder::max_staleness) or, without a bus, [`local_for`](crate::Builder::local_for).
+    ///
+    /// The entries stay where they are until they expire, and count as misses. Dropping the future midway leaves the tag
+    /// pending.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tiered::Error> {
+    /// # use tiered::{Ack, Tiered, tiers::{Memory, Quick}};
+    /// # let cache = Tiered::new(Quick::new(10_000), Memory::new()).build()?;
+    /// let _ = cache.key("user:1").tags(["team:7"]).set("Ada".to_owned()).await?;
+    /// assert_eq!(cache.invalidate_tag("team:7").await?, Ack::Done);
+    /// assert_eq!(cache.get::<String>("user:1").await?, None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a tag that is empty or longer than 255 bytes, and outside a tokio runtime. A cache server
+    /// that gives no answer is no error but [`Ack::Pending`].
+    pub async fn invalidate_tag(&self, tag: impl AsRef<str>) -> Result<Ack, Error> {
+        tags::invalidate(&self.stack, &Tag::new(tag.as_ref())?).await
+    }
+
+    /// Drops everything of this namespace. With a [bus](crate::Builder::bus) that is one step: all entries depend on the
+    /// namespace as on a tag. Without one it is [`invalidate_prefix`](Self::invalidate_prefix) of all keys.
+    ///
+    /// # Errors
+    /// As [`invalidate_tag`](Self::invalidate_tag) or [`invalidate_prefix`](Self::invalidate_prefix).
+    pub async fn clear(&self) -> Result<Ack, Error> {
+        if self.stack.bus.is_some() {
+            return tags::invalidate(&self.stack, &Tag::namespace()).await;
+        }
+        Ok(self.invalidate_prefix(Key::bytes(b"")).await?.ack)
+    }
+
     /// Whether [`invalidate_prefix`](Self::invalidate_prefix) works with this cache's tiers.
     #[must_use]
     pub fn can_invalidate_prefix(&self) -> bool {
@@ -169,7 +210,13 @@ impl<C> Tiered<C> {
             latency: start.elapsed(),
         });
         let l2 = probe::l2_health(&self.stack).await;
-        Health { l1, l2, pending: self.stack.pending.len(), enabled: self.is_enabled() }
+        let now = self.stack.clock.now();
+        let bus = self.stack.bus.as_ref().map(|bus| BusHealth {
+            name: bus.name(),
+            proven: bus.view.proven_as_of().map(|as_of| now.saturating_duration_since(as_of)),
+            max_staleness: bus.max_staleness(),
+        });
+        Health { l1, l2, bus, pending: self.stack.pending.len(), enabled: self.is_enabled() }
     }
 
     /// What the cache counted since it was built.
@@ -196,15 +243,22 @@ impl<C> Tiered<C> {
     /// waited for. The cache stays usable. Detached loads also outlive the last handle, until they
     /// end.
     pub async fn shutdown(&self) {
-        let mut tasks = std::mem::take(&mut *self.stack.tasks.lock());
         // Outside a runtime nobody can wait: what is left is dropped.
-        if tasks.is_empty() || tokio::runtime::Handle::try_current().is_err() {
+        if tokio::runtime::Handle::try_current().is_err() {
+            drop(std::mem::take(&mut *self.stack.tasks.lock()));
             return;
         }
-        let grace = self.stack.l2.as_ref().map_or(Duration::from_millis(250), |l2| l2.grace());
-        // An elapsed grace is what the abort below is for.
-        let _ = tokio::time::timeout(grace, drain(&mut tasks)).await;
-        tasks.shutdown().await;
+        let grace = self.stack.budget().left();
+        if let Some(bus) = &self.stack.bus {
+            bus.shutdown(grace).await;
+        }
+        // Loads that are dropped give their leases up, in tasks of their own.
+        for _ in 0..2 {
+            let mut tasks = std::mem::take(&mut *self.stack.tasks.lock());
+            // An elapsed grace is what the abort below is for.
+            let _ = tokio::time::timeout(grace, drain(&mut tasks)).await;
+            tasks.shutdown().await;
+        }
     }
 }
 

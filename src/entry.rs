@@ -16,6 +16,7 @@ use crate::{
     read::{self, Keep},
     request::{Lifetimes, Options, Told},
     stack::{Landed, Stack},
+    tags::{Marks, Stamps},
     ttl,
 };
 
@@ -67,6 +68,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
             fresh_until: self.now + self.fresh_for,
             usable_until: self.now + self.life(),
             seen: self.now,
+            marks: None,
         }
     }
 
@@ -75,20 +77,22 @@ impl<T: Send + Sync + 'static> Entry<T> {
         self.weight.is_none()
     }
 
-    /// The entry for L1, with its weight. `begun` is when its load began: an invalidation elsewhere
-    /// may have come since.
+    /// The entry for L1, with its weight. `begun` is when its load began, and `generation` that of the bus' view then: an
+    /// invalidation elsewhere may have come since.
     pub(crate) fn local(
         &self,
         stack: &Stack,
         options: &Options,
-        begun: Instant,
+        (begun, generation): (Instant, u64),
+        marks: Option<Marks>,
         packed: Option<&Bytes>,
     ) -> Keep {
         let meta = LocalMeta {
             born: self.now,
             fresh_until: self.now + self.fresh_for,
-            stale_until: (self.now + self.life()).min(read::unproven_until(stack, begun)),
+            stale_until: (self.now + self.life()).min(read::kept_until(stack, begun)),
             proven_until: read::proven_until(stack, begun),
+            generation,
             type_id: TypeId::of::<T>(),
             schema: options.schema,
         };
@@ -98,10 +102,10 @@ impl<T: Send + Sync + 'static> Entry<T> {
             None if stack.l2.is_some() && stack.is_l1_weighted() => u64::MAX,
             None => size_of::<T>() as u64,
         });
-        (LocalEntry { value: self.erased(), meta }, weight)
+        (LocalEntry { value: self.erased(), meta, marks }, weight)
     }
 
-    /// The entry for L2.
+    /// The entry for L2, stamped with a run of the server.
     ///
     /// # Errors
     /// [`EncodeError`] for a value that its codec refuses or that is larger than the cache allows.
@@ -110,6 +114,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
         stack: &Stack,
         codec: &C,
         options: &Options,
+        stamps: &Stamps,
         wire: &[u8],
     ) -> Result<Bytes, EncodeError> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -117,11 +122,14 @@ impl<T: Send + Sync + 'static> Entry<T> {
             schema: options.schema,
             fresh_ms: millis(self.fresh_for),
             stale_ms: millis(self.stale_for),
+            incarnation: stamps.run,
             ..Meta::default()
         };
         stack.tell_of_untraced::<T>(codec.shape());
         // A type's own Serialize may panic; that is no more than a value that cannot be encoded.
-        let pack = AssertUnwindSafe(|| codec.pack(&meta, wire, self.value.as_deref()));
+        let pack = AssertUnwindSafe(|| {
+            codec.pack_tagged(&meta, &stamps.encode(), wire, self.value.as_deref())
+        });
         let bytes = std::panic::catch_unwind(pack)
             .unwrap_or_else(|_| Err(EncodeError("its Serialize panicked".into())))?;
         if bytes.len() > stack.max_entry_bytes {

@@ -38,6 +38,8 @@ pub(crate) struct Ticket {
     fence: Arc<Fence>,
     hash: u64,
     advances: u64,
+    /// The generation of the bus' view it was captured under; 0 where there is no bus.
+    pub(crate) generation: u64,
 }
 
 impl Fence {
@@ -57,7 +59,7 @@ impl Fence {
         slot.tickets += 1;
         let advances = slot.advances;
         drop(shard);
-        Ticket { fence: Arc::clone(self), hash, advances }
+        Ticket { fence: Arc::clone(self), hash, advances, generation: 0 }
     }
 
     /// Overtakes all outstanding tickets of a key, and runs `change` in the same step.
@@ -78,6 +80,11 @@ impl Fence {
                 }
             }
         }
+    }
+
+    /// Overtakes all outstanding tickets.
+    pub(crate) fn advance_all(&self) {
+        self.advance_where(|_| true);
     }
 
     fn shard(&self, hash: u64) -> &Mutex<HashMap<u64, Slot>> {

@@ -4,14 +4,23 @@
 //! leader. When L2 failed on the way there is no lease, so nothing is stored there and no second
 //! budget is spent. Each step is a method of [`Leading`], so that a batch can walk many leaders from
 //! step to step together.
+//!
+//! The lease is the single flight of all processes. Who gets it loads, and renews it meanwhile; the others serve
+//! what is stale if they have it, else wait for the value, and after too long a wait load for themselves and store
+//! nothing. They ask at growing intervals: a value that appears says nothing on the bus, which carries changes only.
 
 use std::{
+    convert::Infallible,
+    future::pending,
+    mem,
     ops::ControlFlow,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use tiered_codecs::CodecFor;
 use tiered_tiers::Claim;
 
@@ -23,10 +32,15 @@ use crate::{
     load::{self, Loader},
     read::Local,
     request::{LoadContext, Told},
-    session::{Granted, Leased, Look, Session, pack},
+    session::{Granted, Leased, Look, OtherSlot, Session, pack},
     stack::{Landed, Leader, Walked},
+    tags::{Before, Marks, Stamps, Tag},
     walk::{self, Walk},
 };
+
+/// How long a leader waits before it asks again what another process' load has come to, at first and at most.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(4);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a leader goes about it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,10 +87,21 @@ where
         ControlFlow::Break(walked) => return walked,
         ControlFlow::Continue(leading) => leading,
     };
+    if leading.waits() {
+        leading = match leading.wait::<T>().await {
+            ControlFlow::Break(walked) => return walked,
+            ControlFlow::Continue(leading) => leading,
+        };
+    }
     let (stack, context) = (&walk.stack, LoadContext::default());
     let begun = stack.clock.now();
-    let loaded = load::run(loader, context.clone(), stack.load_timeout, &stack.meter).await;
-    let (walked, rest) = leading.end(loaded, context.told(), begun);
+    let loading = load::run(loader, context.clone(), stack.load_timeout, &stack.meter);
+    let loaded = leading.renewing(loading).await;
+    let told = context.told();
+    if loaded.is_ok() {
+        leading.reveal(&told).await;
+    }
+    let (walked, rest) = leading.end(loaded, told, begun);
     if let Some(rest) = rest {
         rest.finish().await;
     }
@@ -92,8 +117,35 @@ pub(crate) struct Leading<'a, C> {
     /// What L2 had to serve when the load fails.
     fallback: Option<Landed>,
     lease: Option<Granted>,
+    /// Why it has no lease.
+    obstacle: Option<Obstacle>,
+    /// What the entry depends on, as it was before the load: in L2, and in L1.
+    depends: Depends,
     /// It has looked into the cache.
     looked: bool,
+}
+
+/// What an entry depends on.
+#[derive(Default)]
+struct Depends {
+    stamps: Stamps,
+    marks: Option<Marks>,
+    before: Before,
+    /// What the load has revealed may have been invalidated since it began: not kept in L1.
+    is_unkept: bool,
+    /// Nor in L2.
+    is_unstored: bool,
+}
+
+/// Why a leader got no lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Obstacle {
+    /// Another process loads.
+    Load,
+    /// A writer holds the key.
+    Hold,
+    /// L2 has not said.
+    Silence,
 }
 
 /// What a step came to: the flight has landed, or the next step is to be taken.
@@ -104,7 +156,17 @@ impl<'a, C> Leading<'a, C> {
         // In this order: what is invalidated from here on is not kept.
         let ticket = walk.stack.capture(&walk.key);
         let session = Session::open(walk, waited);
-        Self { walk, leader, ticket, session, fallback: None, lease: None, looked: false }
+        Self {
+            walk,
+            leader,
+            ticket,
+            session,
+            fallback: None,
+            lease: None,
+            obstacle: None,
+            depends: Depends::default(),
+            looked: false,
+        }
     }
 
     fn land(self, landed: Landed) -> Step<'a, C> {
@@ -168,19 +230,128 @@ impl<'a, C> Leading<'a, C> {
             self.ticket = self.walk.stack.capture(&self.walk.key);
             self.fallback = None;
         }
+        let Walk { stack, options, .. } = self.walk;
+        let (marks, before) = (stack.tags.marks(&options.tags), stack.before_local_load());
+        self.depends = Depends { marks, before, ..Depends::default() };
         let claim = if self.walk.plan.join { Claim::IfFree } else { Claim::ByForce };
         let leased = match &mut self.session {
             Some(session) => {
                 session.lease::<T, C>(self.walk, &self.ticket, claim, self.looked).await
             }
-            None => Leased::Nothing,
+            None => return ControlFlow::Continue(self),
         };
-        match leased {
+        self.obstacle = match leased {
             Leased::Found(landed) => return self.land(landed),
-            Leased::Granted(lease) => self.lease = Some(lease),
-            Leased::Nothing => {}
+            Leased::Granted(lease) => self.take(lease).await,
+            Leased::Held => Some(Obstacle::Load),
+            Leased::OnHold => Some(Obstacle::Hold),
+            Leased::Nothing => Some(Obstacle::Silence),
+        };
+        ControlFlow::Continue(self)
+    }
+
+    /// Takes the lease, and then the generations of what the entry depends on: before the load, and as late as that.
+    async fn take(&mut self, lease: Granted) -> Option<Obstacle> {
+        let session = self.session.as_mut()?;
+        match session.before_load(self.walk).await {
+            Ok((stamps, before)) => {
+                (self.depends.stamps, self.depends.before) = (stamps, before);
+                self.depends.stamps.run = lease.stamp;
+                self.lease = Some(lease);
+                None
+            }
+            // It could not be stored: the lease is given up as it is dropped.
+            Err(_) => Some(Obstacle::Silence),
+        }
+    }
+
+    /// Takes what the load has revealed of the entry's tags.
+    async fn reveal(&mut self, told: &Told) {
+        let Depends { stamps, marks, before, .. } = &self.depends;
+        let new = told.tags.iter().filter(|tag| !stamps.has(tag)).cloned().collect::<Vec<Tag>>();
+        if new.is_empty() && !told.has_bad_tag {
+            return;
+        }
+        let local = self.walk.stack.revealed_marks(before, &new).filter(|_| !told.has_bad_tag);
+        let (is_unkept, marks) = match (local, marks) {
+            (None, _) => (true, None),
+            (Some(new), None) => (false, Some(new)),
+            (Some(new), Some(known)) => (false, Some(known.iter().chain(&*new).copied().collect())),
+        };
+        let shared = match (&mut self.session, &self.lease) {
+            (Some(session), Some(_)) if !told.has_bad_tag => {
+                session.revealed(self.walk, before, &new).await
+            }
+            _ => None,
+        };
+        (self.depends.is_unkept, self.depends.marks) = (is_unkept, marks);
+        match shared {
+            Some(new) => self.depends.stamps = mem::take(&mut self.depends.stamps).and(new),
+            None => self.depends.is_unstored = true,
+        }
+    }
+
+    /// Whether another process loads what this read may share.
+    pub(crate) fn waits(&self) -> bool {
+        self.obstacle == Some(Obstacle::Load) && self.walk.plan.read
+    }
+
+    /// Lands with what is stale, or waits for another process' load: for its value, for its lease, or until the
+    /// wait takes too long.
+    pub(crate) async fn wait<T>(mut self) -> Step<'a, C>
+    where
+        T: Send + Sync + 'static,
+        C: CodecFor<T>,
+    {
+        let Walk { stack, .. } = self.walk;
+        if let Some(landed) = self.stale() {
+            return self.land(landed);
+        }
+        stack.meter.lease_wait();
+        let start = tokio::time::Instant::now();
+        let mut pause = SHORTEST_PAUSE;
+        while self.waits() {
+            let left = stack.wait_for.saturating_sub(start.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            // Processes that began to wait together do not ask together.
+            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64()).min(left)).await;
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+            if let Some(session) = &mut self.session {
+                session.refresh_budget();
+            }
+            self = match self.lease::<T>().await {
+                ControlFlow::Break(walked) => return ControlFlow::Break(walked),
+                ControlFlow::Continue(leading) => leading,
+            };
         }
         ControlFlow::Continue(self)
+    }
+
+    /// A stale value that may be served.
+    fn stale(&self) -> Option<Landed> {
+        let fallback = self.fallback.clone().filter(|_| self.ticket.holds());
+        let now = self.walk.stack.clock.now();
+        fallback.or_else(|| self.walk.fallback()).filter(|landed| {
+            now < landed.usable_until && self.walk.stack.tags.stand(landed.marks.as_ref())
+        })
+    }
+
+    /// Runs a load, and renews the lease meanwhile. A loader that blocks its thread keeps it from being renewed.
+    pub(crate) async fn renewing<R>(&mut self, loading: impl Future<Output = R>) -> R {
+        match select(pin!(loading), pin!(self.renew())).await {
+            Either::Left((loaded, _)) => loaded,
+            Either::Right((never, _)) => match never {},
+        }
+    }
+
+    /// Renews the lease, if there is one; never ends.
+    pub(crate) async fn renew(&mut self) -> Infallible {
+        match (&self.session, &mut self.lease) {
+            (Some(session), Some(lease)) => session.renew(&self.walk.stack.clock, lease).await,
+            _ => pending().await,
+        }
     }
 
     /// The other half: lands with what was loaded since `begun`, or with what else there is to serve. What is
@@ -210,10 +381,13 @@ impl<'a, C> Leading<'a, C> {
             .or_else(|| walk.fallback())
             .or_else(|| walk.last_resort(l2_failed))
             .filter(|landed| now < landed.usable_until)
+            .filter(|landed| walk.stack.tags.stand(landed.marks.as_ref()))
             .ok_or(error);
         leader.land(walked.clone());
         let rest = session.zip(lease);
-        (walked, rest.map(|(session, lease)| Rest { walk, session, lease, entry: None }))
+        let rest =
+            rest.map(|(session, lease)| Rest { walk, session, lease, entry: None, other: None });
+        (walked, rest)
     }
 
     fn keep<T>(self, value: Option<T>, told: Told, begun: Instant) -> (Walked, Option<Rest<'a, C>>)
@@ -221,26 +395,38 @@ impl<'a, C> Leading<'a, C> {
         T: Send + Sync + 'static,
         C: CodecFor<T>,
     {
-        let Self { walk, leader, mut ticket, session, lease, .. } = self;
+        let Self { walk, leader, mut ticket, session, lease, obstacle, depends, .. } = self;
         let stack = &walk.stack;
+        if obstacle.is_some() {
+            stack.meter.unstored_load();
+        }
         let entry = Entry::new(stack, &walk.options, told, value.map(Arc::new));
-        let l1 = stack.l1(walk.options.skip_l1);
+        // What is loaded while a writer holds the key may be old when the writer ends, and nobody would drop it.
+        let is_kept = obstacle != Some(Obstacle::Hold) && !depends.is_unkept;
+        let l1 = stack.l1(walk.options.skip_l1).filter(|_| is_kept);
+        let is_stored = lease.is_some() && !depends.is_unstored;
         let weighed = l1.is_some() && stack.is_l1_weighted() && entry.needs_weighing();
         let stored = match session.as_ref().and_then(Session::lives_until) {
             Some(moment) => &entry.capped(moment),
             None => &entry,
         };
         let packed = match &session {
-            Some(session) if weighed || lease.is_some() => pack(walk, stored, session.wire()),
+            Some(session) if weighed || is_stored => {
+                pack(walk, stored, &depends.stamps, session.wire())
+            }
             // Past L2, and only for its weight.
             None if weighed && stack.l2.is_some() => {
-                pack(walk, &entry, &walk.key.wire(&stack.namespace))
+                pack(walk, &entry, &depends.stamps, &walk.key.wire(&stack.namespace))
             }
             _ => None,
         };
         let life = stored.life();
         if l1.is_some() {
-            let keep = entry.local(stack, &walk.options, begun, packed.as_ref());
+            // Whether a writer holds the key is not known where L2 was silent, nor would its end be heard.
+            let is_known = obstacle != Some(Obstacle::Silence);
+            let generation = if is_known { ticket.generation } else { 0 };
+            let (begun, marks) = ((begun, generation), depends.marks);
+            let keep = entry.local(stack, &walk.options, begun, marks, packed.as_ref());
             if walk.plan.join {
                 stack.keep_local(&walk.key, &ticket, keep);
             } else if stack.replace_local(&walk.key, &ticket, keep) {
@@ -248,13 +434,20 @@ impl<'a, C> Leading<'a, C> {
                 ticket = stack.capture(&walk.key);
             }
         }
+        let is_alone = match &session {
+            // Without a lease, and with an L2 that has not failed, the key is a newer version's, or a writer's.
+            Some(session) => lease.is_none() && !session.has_failed(),
+            None => stack.l2.is_some() || stack.bus.is_none(),
+        };
+        let other = (!walk.plan.join && !is_alone).then(|| OtherSlot::new(walk));
         let landed = entry.landed();
         leader.land(Ok(landed.clone()));
         let rest = session.zip(lease).map(|(session, lease)| Rest {
             walk,
             session,
             lease,
-            entry: Some((ticket, packed, life)),
+            entry: Some((ticket, packed.filter(|_| is_stored), life)),
+            other,
         });
         (Ok(landed), rest)
     }
@@ -267,15 +460,17 @@ pub(crate) struct Rest<'a, C> {
     pub(crate) session: Session<'a>,
     lease: Granted,
     entry: Option<(Ticket, Option<Bytes>, Duration)>,
+    /// Of a `Bypass`.
+    other: Option<OtherSlot<'a, C>>,
 }
 
 impl<C> Rest<'_, C> {
     pub(crate) async fn finish(mut self) {
         match self.entry {
-            Some((ticket, packed, life)) => {
-                self.session.store(self.walk, &self.lease, &ticket, packed, life).await;
+            Some(entry) => {
+                self.session.store(self.walk, &mut self.lease, entry, self.other).await;
             }
-            None => self.session.release(&self.lease).await,
+            None => self.session.release(&mut self.lease).await,
         }
     }
 }

@@ -12,6 +12,8 @@ pub struct Health {
     pub l1: Option<TierHealth>,
     /// The remote tier, if there is one.
     pub l2: Option<TierHealth>,
+    /// The bus, if there is one.
+    pub bus: Option<BusHealth>,
     /// Invalidations that the server has not confirmed yet.
     pub pending: usize,
     /// Whether the cache is switched on.
@@ -19,11 +21,12 @@ pub struct Health {
 }
 
 impl Health {
-    /// Whether every tier answers and nothing is pending. A service works without that, slower.
+    /// Whether every tier answers, the bus is heard, and nothing is pending. A service works without that, slower.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let up = |tier: &Option<TierHealth>| tier.as_ref().is_none_or(|tier| tier.down.is_none());
-        up(&self.l1) && up(&self.l2) && self.pending == 0
+        let heard = self.bus.as_ref().is_none_or(BusHealth::is_heard);
+        up(&self.l1) && up(&self.l2) && heard && self.pending == 0
     }
 }
 
@@ -39,4 +42,25 @@ pub struct TierHealth {
     pub latency: Duration,
     /// About how many entries it holds, where that is known.
     pub entries: Option<u64>,
+}
+
+/// The state of the bus.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BusHealth {
+    /// The bus' name: `"redis"`.
+    pub name: &'static str,
+    /// How long ago it was last proven that nothing is missed; `None` while nobody listens, which the first use of the
+    /// cache begins, and after something may have been missed.
+    pub proven: Option<Duration>,
+    /// How long ago that may be at most: with an older proof L1 asks L2.
+    pub max_staleness: Duration,
+}
+
+impl BusHealth {
+    /// Whether it is heard.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.proven.is_some_and(|age| age <= self.max_staleness)
+    }
 }

@@ -36,15 +36,17 @@
 //! | cache entities out of repositories | [`CacheEntity`], [`DataRepository`], [`CacheFeed`], [`Tiered::execute`] |
 //! | name a list, a version, a prefix | [`Key`], [`Key::list`], [`Tiered::invalidate_prefix`] |
 //! | know how a read ended | [`Outcome`], [`Answer`] |
+//! | choose what a restart of the server leaves | [`Builder::restarts`], [`Restarts`] |
 //! | see how it fares | [`Tiered::stats`], [`Tiered::health`] |
 //!
 //! In the source, a read goes `request` → `walk` (who leads, who waits) → `fill` (the steps) →
 //! `session` (L2 in one walk) → `read` (what the tiers have); one of many keys goes `batch` → `many`, which takes the
 //! same steps for all of them; a write goes `request` → `write`. Decisions are pure and stand in
-//! `strategy` and `freshness`; mechanisms are `flight`, `fence`, `versions`, `pending` and `l2`.
+//! `strategy`, `freshness` and `restarts`; mechanisms are `flight`, `fence`, `versions`, `pending` and `l2`.
 
 mod batch;
 mod builder;
+mod bus;
 mod cache;
 mod entities;
 mod entity;
@@ -67,11 +69,13 @@ mod probe;
 mod read;
 mod replay;
 mod request;
+mod restarts;
 mod session;
 mod stack;
 mod stats;
 mod strategy;
 mod sync;
+mod tags;
 pub mod ttl;
 mod versions;
 mod walk;
@@ -96,10 +100,11 @@ pub use self::{
     cache::Tiered,
     entity::{CacheEntity, CacheFeed, DataRepository, Invalid, Repository},
     error::{Error, LoadAborted, LoadError, LoaderPanicked},
-    health::{Health, TierHealth},
+    health::{BusHealth, Health, TierHealth},
     key::{Key, ListKey, MAX_KEY_LEN},
     outcome::{Ack, Answer, Cleared, Outcome},
     request::{LoadContext, Request},
+    restarts::Restarts,
     stats::Stats,
     strategy::CacheStrategy,
     ttl::Jitter,

@@ -8,11 +8,17 @@
 //! Rejected: a task that gathers single loads for a moment, as data loaders do. Every load would wait
 //! for company, and a loader could borrow nothing.
 
-use std::{future::Future, ops::ControlFlow, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    ops::ControlFlow,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{
     StreamExt,
-    future::{BoxFuture, FutureExt, join_all},
+    future::{BoxFuture, Either, FutureExt, join_all, select},
     stream::FuturesUnordered,
 };
 use tiered_codecs::CodecFor;
@@ -148,15 +154,17 @@ where
 }
 
 /// What a batch in flight learns.
-enum Event {
+enum Event<'a, C> {
     /// Somebody else's flight has landed, or fell to this batch.
     Waited(usize, Waited<Key, Course, Walked>),
-    /// Flights that it led have ended.
-    Led(Vec<(usize, Walked)>),
+    /// Flights that it led have ended; others are to be loaded, by this process or by another that has begun.
+    Led(Vec<(usize, Walked)>, Vec<Flying<'a, C>>),
+    /// One of those has ended, or is to be loaded now.
+    Awaited(usize, Box<Step<'a, C>>),
 }
 
 /// Something under way.
-type Working<'a> = Pin<Box<dyn Future<Output = Event> + Send + 'a>>;
+type Working<'a, C> = Pin<Box<dyn Future<Output = Event<'a, C>> + Send + 'a>>;
 
 /// Seats all reads, leads those that are this batch's to lead, and waits for the others, all at the same
 /// time. The batch began at `start`.
@@ -173,17 +181,24 @@ where
     let kind = if loader.is_some() { Kind::Load } else { Kind::Lookup };
     let (leads, waits) = seat::<T, C>(reads, kind);
     let mut ended: Vec<Option<Walked>> = reads.iter().map(|_| None).collect();
-    let mut working: FuturesUnordered<Working<'_>> = FuturesUnordered::new();
-    let led = |leads| -> Working<'_> {
+    let mut working: FuturesUnordered<Working<'_, C>> = FuturesUnordered::new();
+    let led = |leads| -> Working<'_, C> {
         let (loader, waited) = (loader.as_ref(), start.elapsed());
-        Box::pin(async move { Event::Led(lead(reads, leads, loader, waited).await) })
+        Box::pin(async move {
+            let (ended, flying) = lead::<T, C>(reads, leads, loader.is_some(), waited).await;
+            Event::Led(ended, flying)
+        })
+    };
+    let loaded = |flying| -> Working<'_, C> {
+        let loader = loader.as_ref();
+        Box::pin(async move { Event::Led(load_all(reads, flying, loader).await, Vec::new()) })
     };
     for (at, waiter) in waits {
         working.push(Box::pin(async move { Event::Waited(at, waiter.wait().await) }));
     }
     working.push(led(leads));
     while let Some(event) = working.next().await {
-        let mut fallen = Vec::new();
+        let (mut fallen, mut freed) = (Vec::new(), Vec::new());
         let mut next = Some(event);
         // With those that came at the same time: a batch that is dropped leaves all of its flights.
         while let Some(event) = next {
@@ -192,14 +207,30 @@ where
                     put(&mut ended, at, walked.map(Landed::shared));
                 }
                 Event::Waited(at, Waited::Lead(leader)) => fallen.push((at, leader)),
-                Event::Led(walked) => {
+                Event::Led(walked, flying) => {
                     walked.into_iter().for_each(|(at, walked)| put(&mut ended, at, walked));
+                    for (at, leading) in flying {
+                        if !leading.waits() {
+                            freed.push((at, leading));
+                            continue;
+                        }
+                        let waits =
+                            async move { Event::Awaited(at, Box::new(leading.wait::<T>().await)) };
+                        working.push(Box::pin(waits));
+                    }
                 }
+                Event::Awaited(at, step) => match *step {
+                    ControlFlow::Break(walked) => put(&mut ended, at, walked),
+                    ControlFlow::Continue(leading) => freed.push((at, leading)),
+                },
             }
             next = working.next().now_or_never().flatten();
         }
         if !fallen.is_empty() {
             working.push(led(fallen));
+        }
+        if !freed.is_empty() {
+            working.push(loaded(freed));
         }
     }
     ended
@@ -230,19 +261,20 @@ fn seat<T: 'static, C>(reads: &[Read<C>], kind: Kind) -> (Vec<Lead>, Vec<Wait>) 
     (leads, waits)
 }
 
-/// Leads flights to their ends, step by step: the same steps as of a single read.
-async fn lead<T, C>(
-    reads: &[Read<C>],
+/// Leads flights up to the load, step by step: the same steps as of a single read. Those that did not end on the way
+/// come back. Whether this process loads them or another: none of them waits for the others.
+async fn lead<'a, T, C>(
+    reads: &'a [Read<C>],
     leads: Vec<Lead>,
-    loader: Option<&Mutex<&mut BatchLoader<'_, T>>>,
+    loads: bool,
     waited: Duration,
-) -> Vec<(usize, Walked)>
+) -> (Vec<(usize, Walked)>, Vec<Flying<'a, C>>)
 where
     T: Send + Sync + 'static,
     C: CodecFor<T> + Clone + Send + Sync + 'static,
 {
     let mut ended = Vec::with_capacity(leads.len());
-    let mut flying: Vec<Flying<'_, C>> = Vec::with_capacity(leads.len());
+    let mut flying: Vec<Flying<'a, C>> = Vec::with_capacity(leads.len());
     for (count, (at, leader)) in leads.into_iter().enumerate() {
         breathe(count).await;
         if let Some(read) = reads.get(at) {
@@ -251,23 +283,37 @@ where
     }
     let Some((stack, plan)) = flying.first().map(|(_, first)| (&first.walk.stack, first.walk.plan))
     else {
-        return ended;
+        return (ended, Vec::new());
     };
     if plan.read {
         fetch(stack, &mut flying, waited).await;
         flying = step(stack, flying, &mut ended, |leading| leading.look::<T>(false).boxed()).await;
     }
-    let Some(loader) = loader else {
+    if !loads {
         ended.extend(flying.into_iter().map(|(at, leading)| (at, leading.give_up())));
-        return ended;
-    };
-    flying = step(stack, flying, &mut ended, |leading| leading.lease::<T>().boxed()).await;
-    if flying.is_empty() {
-        return ended;
+        return (ended, Vec::new());
     }
+    flying = step(stack, flying, &mut ended, |leading| leading.lease::<T>().boxed()).await;
+    (ended, flying)
+}
+
+/// Loads what is missing, all of it in one load, and ends its flights.
+async fn load_all<T, C>(
+    reads: &[Read<C>],
+    mut flying: Vec<Flying<'_, C>>,
+    loader: Option<&Mutex<&mut BatchLoader<'_, T>>>,
+) -> Vec<(usize, Walked)>
+where
+    T: Send + Sync + 'static,
+    C: CodecFor<T> + Clone + Send + Sync + 'static,
+{
+    let mut ended = Vec::with_capacity(flying.len());
+    let Some(stack) = flying.first().map(|(_, first)| &first.walk.stack) else { return ended };
+    let Some(loader) = loader else { return ended };
     let wanted = flying.iter().filter_map(|(at, _)| Some(reads.get(*at)?.place)).collect();
     let begun = stack.clock.now();
-    let mut loaded = load::run_batch(loader, wanted, stack.load_timeout, &stack.meter).await;
+    let loading = load::run_batch(loader, wanted, stack.load_timeout, &stack.meter);
+    let mut loaded = renewing(&mut flying, loading).await;
     let mut rests = Vec::with_capacity(flying.len());
     for (count, (at, leading)) in flying.into_iter().enumerate() {
         breathe(count).await;
@@ -281,6 +327,16 @@ where
     }
     finish(stack, rests).await;
     ended
+}
+
+/// Runs a load, and renews the leases of all of them meanwhile.
+async fn renewing<C, R>(flying: &mut [Flying<'_, C>], loading: impl Future<Output = R>) -> R {
+    let renewals = join_all(flying.iter_mut().map(|(_, leading)| leading.renew()));
+    match select(pin!(loading), pin!(renewals)).await {
+        Either::Left((loaded, _)) => loaded,
+        // There was none to renew.
+        Either::Right((_, loading)) => loading.await,
+    }
 }
 
 /// Takes one step of all of them, a piece at a time. Those that landed have ended; the others go on.

@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+use tiered_tiers::protocol::Void;
+
 use crate::{Outcome, Stats};
 
 /// Defines an enum whose variants are label values.
@@ -31,13 +33,16 @@ labels! {
     /// An operation on a tier.
     Op {
         Get = "get",
+        Incarnation = "incarnation",
         Lease = "lease",
+        Renew = "renew",
         Fill = "fill",
         Release = "release",
         Set = "set",
         Delete = "delete",
         Clear = "clear",
         Ping = "ping",
+        Tag = "tag",
     }
 }
 
@@ -86,6 +91,10 @@ pub(crate) struct Meter {
     decode_failures: AtomicU64,
     skipped_stores: AtomicU64,
     refused_fills: AtomicU64,
+    lease_waits: AtomicU64,
+    unstored_loads: AtomicU64,
+    bus_heard: AtomicU64,
+    bus_voids: AtomicU64,
     #[cfg(feature = "metrics")]
     facade: facade::Facade,
 }
@@ -102,6 +111,10 @@ impl Meter {
             decode_failures: AtomicU64::new(0),
             skipped_stores: AtomicU64::new(0),
             refused_fills: AtomicU64::new(0),
+            lease_waits: AtomicU64::new(0),
+            unstored_loads: AtomicU64::new(0),
+            bus_heard: AtomicU64::new(0),
+            bus_voids: AtomicU64::new(0),
             #[cfg(feature = "metrics")]
             facade: facade::Facade::new(cache, l1, l2),
         }
@@ -116,7 +129,7 @@ impl Meter {
 
     pub(crate) fn op(&self, tier: Tier, op: Op, result: OpResult) {
         match result {
-            OpResult::Refused => bump(&self.refused_fills),
+            OpResult::Refused if op == Op::Fill => bump(&self.refused_fills),
             OpResult::Skipped => bump(&self.skipped_stores),
             _ => {}
         }
@@ -150,6 +163,41 @@ impl Meter {
         self.facade.coalesced();
     }
 
+    /// Counts a read that began to wait for another process' load.
+    pub(crate) fn lease_wait(&self) {
+        bump(&self.lease_waits);
+        #[cfg(feature = "metrics")]
+        self.facade.lease_wait();
+    }
+
+    /// Counts a load that may not be stored in L2.
+    pub(crate) fn unstored_load(&self) {
+        bump(&self.unstored_loads);
+        #[cfg(feature = "metrics")]
+        self.facade.unstored_load();
+    }
+
+    /// Counts messages of the bus.
+    pub(crate) fn bus_heard(&self, messages: u64) {
+        self.bus_heard.fetch_add(messages, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        self.facade.bus_heard(messages);
+    }
+
+    /// Counts that L1 was voided.
+    pub(crate) fn bus_void(&self, why: Void) {
+        bump(&self.bus_voids);
+        #[cfg(feature = "metrics")]
+        self.facade.bus_void(match why {
+            Void::Opened => "opened",
+            Void::Gap => "gap",
+            Void::Headless => "headless",
+            Void::OtherRun => "other_run",
+        });
+        #[cfg(not(feature = "metrics"))]
+        let _ = why;
+    }
+
     pub(crate) fn decode_failure(&self, reason: &'static str) {
         bump(&self.decode_failures);
         #[cfg(feature = "metrics")]
@@ -175,6 +223,10 @@ impl Meter {
             decode_failures: read(&self.decode_failures),
             skipped_stores: read(&self.skipped_stores),
             refused_fills: read(&self.refused_fills),
+            lease_waits: read(&self.lease_waits),
+            unstored_loads: read(&self.unstored_loads),
+            bus_heard: read(&self.bus_heard),
+            bus_voids: read(&self.bus_voids),
         }
     }
 }

@@ -15,10 +15,12 @@ use std::{
     time::Instant,
 };
 
-use crate::{Key, key::Prefix, sync::Mutex};
+use crate::{Key, key::Prefix, sync::Mutex, tags::Tag};
 
 /// How many prefixes may be pending; more void the namespace. Every read compares its key with each.
 const PREFIXES: usize = 16;
+/// How many tags may be pending; more void the namespace.
+const TAGS: usize = 64;
 
 /// Unconfirmed invalidations of one cache.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub(crate) struct Pending {
 struct State {
     keys: HashMap<Key, u64>,
     prefixes: Vec<(Prefix, u64, Instant)>,
+    tags: Vec<(Tag, u64)>,
     /// Set by an overflow: the number of the last one, and when it was.
     void: Option<(u64, Instant)>,
     count: u64,
@@ -44,12 +47,15 @@ impl State {
     fn overflow(&mut self, now: Instant) -> bool {
         // What is invalidated now may be newer than what a clear under way has seen.
         let first = self.void.replace((self.count, now)).is_none();
-        (self.keys, self.prefixes) = (HashMap::new(), Vec::new());
+        (self.keys, self.prefixes, self.tags) = (HashMap::new(), Vec::new(), Vec::new());
         first
     }
 
     fn is_empty(&self) -> bool {
-        self.void.is_none() && self.keys.is_empty() && self.prefixes.is_empty()
+        self.void.is_none()
+            && self.keys.is_empty()
+            && self.prefixes.is_empty()
+            && self.tags.is_empty()
     }
 }
 
@@ -71,6 +77,8 @@ pub(crate) enum Standing {
 pub(crate) enum Task {
     /// Delete this key.
     Delete(Key, u64),
+    /// Give this tag another generation.
+    ChangeTag(Tag, u64),
     /// Drop what begins with this prefix, which has been pending since then.
     DeletePrefix(Prefix, u64, Instant),
     /// Clear the namespace, which has been void since then.
@@ -114,6 +122,32 @@ impl Pending {
         }
         state.prefixes.push((prefix, count, now));
         false
+    }
+
+    /// Queues a tag at `now`. Says whether this overflowed the queue.
+    pub(crate) fn push_tag(&self, tag: Tag, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        self.any.store(true, Ordering::Release);
+        state.count += 1;
+        let count = state.count;
+        state.tags.retain(|(known, _)| *known != tag);
+        if state.void.is_some() || state.tags.len() >= TAGS {
+            return state.overflow(now);
+        }
+        state.tags.push((tag, count));
+        false
+    }
+
+    /// Whether an invalidation of a tag is pending: what the server has under it is not to be believed.
+    pub(crate) fn has_tag(&self, tag: &Tag) -> bool {
+        !self.is_empty() && self.state.lock().tags.iter().any(|(known, _)| known == tag)
+    }
+
+    /// The server has given `tag` another generation after invalidation `count` was queued.
+    pub(crate) fn confirm_tag(&self, tag: &Tag, count: u64) {
+        let mut state = self.state.lock();
+        state.tags.retain(|(known, of)| known != tag || *of != count);
+        self.any.store(!state.is_empty(), Ordering::Release);
     }
 
     pub(crate) fn standing(&self, key: &Key) -> Standing {
@@ -167,7 +201,9 @@ impl Pending {
                 };
                 // Keys first: they are quick, and a prefix may be refused for ever.
                 let keys = state.keys.iter().take(most).map(key);
-                keys.chain(state.prefixes.iter().map(prefix)).collect()
+                let tag = |(tag, count): &(Tag, u64)| Task::ChangeTag(tag.clone(), *count);
+                let tags = state.tags.iter().map(tag);
+                keys.chain(tags).chain(state.prefixes.iter().map(prefix)).collect()
             }
         }
     }
@@ -175,7 +211,10 @@ impl Pending {
     /// The number of keys waiting; a prefix and a voided namespace count as one.
     pub(crate) fn len(&self) -> usize {
         let state = self.state.lock();
-        state.keys.len() + state.prefixes.len() + usize::from(state.void.is_some())
+        state.keys.len()
+            + state.prefixes.len()
+            + state.tags.len()
+            + usize::from(state.void.is_some())
     }
 
     /// Claims the replay if there is something to do and nobody does it.

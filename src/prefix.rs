@@ -12,7 +12,13 @@ use std::sync::{
 
 use tiered_tiers::{Progress, TierError};
 
-use crate::{Ack, Cleared, Error, Key, key::Prefix, replay, stack::Stack};
+use crate::{
+    Ack, Cleared, Error, Key,
+    bus::{Bus, Change},
+    key::Prefix,
+    replay,
+    stack::Stack,
+};
 
 /// Drops every key that begins with the bytes of `prefix`. `progress` is told how many have gone from L2
 /// so far.
@@ -23,27 +29,34 @@ pub(crate) async fn invalidate(
 ) -> Result<Cleared, Error> {
     prefix.check()?;
     let prefix = Prefix::of(prefix);
-    let Some(l2) = &stack.l2 else {
+    if stack.is_alone() {
         return Ok(Cleared { l1: forget(stack, &prefix), l2: 0, ack: Ack::Done });
-    };
-    if !l2.clears() {
+    }
+    if let Some(l2) = stack.l2.as_ref().filter(|l2| !l2.clears()) {
         return Err(refused(l2.name()));
     }
     stack.require_runtime()?;
+    Bus::listen(stack);
     let sweep = Sweep { stack, prefix: &prefix, ended: false };
     let l1 = forget(stack, &prefix);
     let dropped = AtomicU64::new(0);
     let count = |step: u64| progress(dropped.fetch_add(step, Ordering::Relaxed) + step);
-    let cleared = l2.clear(&prefix.wire(&stack.namespace), &count).await;
-    let ack = match cleared {
-        Ok(()) => Ack::Done,
-        // It has learnt so only now.
-        Err(TierError::Unsupported(_)) => {
-            sweep.end();
-            return Err(refused(l2.name()));
-        }
-        Err(_) => sweep.queue(),
+    let cleared = match &stack.l2 {
+        Some(l2) => match l2.clear(&prefix.wire(&stack.namespace), &count).await {
+            // It has learnt so only now.
+            Err(TierError::Unsupported(_)) => {
+                sweep.end();
+                return Err(refused(l2.name()));
+            }
+            cleared => cleared,
+        },
+        None => Ok(()),
     };
+    let told = match cleared {
+        Ok(()) => stack.announce(&[Change::Prefix(&prefix)], &mut stack.budget()).await,
+        failed => failed,
+    };
+    let ack = if told.is_ok() { Ack::Done } else { sweep.queue() };
     // Not counted: what came back for a moment was counted before.
     forget(stack, &prefix);
     sweep.end();
@@ -88,7 +101,7 @@ impl Drop for Sweep<'_> {
 }
 
 /// Overtakes all loads of the prefix's keys, and forgets what L1 has of them; says how many those were.
-fn forget(stack: &Stack, prefix: &Prefix) -> u64 {
+pub(crate) fn forget(stack: &Stack, prefix: &Prefix) -> u64 {
     stack.fence.advance_where(|key| prefix.covers(key));
     stack.flights.detach_where(|key| prefix.covers(key.local()));
     let Some(l1) = stack.l1.as_deref() else { return 0 };

@@ -9,7 +9,9 @@ use crate::{
     Error, Key, TierHealth,
     freshness::{self, Verdict},
     read, replay,
+    restarts::{Belief, believe},
     stack::Stack,
+    tags::Stamps,
     versions::Slot,
 };
 
@@ -23,42 +25,51 @@ pub(crate) async fn contains<C: CodecFor<()>>(
     if !stack.is_enabled() {
         return Ok(false);
     }
+    let proof = stack.proof();
     let local = stack.l1.as_deref().and_then(|tier| tier.get(key.local()));
     if let Some(entry) = local
-        && freshness::judge(&entry.meta, stack.clock.now()) == Verdict::Fresh
+        && stack.judge(&entry.meta, proof, stack.clock.now()) == Verdict::Fresh
+        && stack.tags.stand(entry.marks.as_ref())
     {
         return Ok(entry.value.is_some());
     }
     let Some(l2) = &stack.l2 else { return Ok(false) };
     stack.require_runtime()?;
     let (wire, mut budget) = (key.wire(&stack.namespace), l2.budget());
-    read::settle(stack, l2, key, &wire, &mut budget).await.map_err(Error::Backend)?;
+    read::settle(stack, key, &mut budget).await.map_err(Error::Backend)?;
     for slot in [Slot::Main, Slot::Beside] {
         let found = l2.get(&slot.key(&wire), &mut budget).await.map_err(Error::Backend)?;
-        if found.is_some_and(|found| is_fresh(stack, codec, key, &wire, &found)) {
+        if let Some(stamps) = found.and_then(|found| fresh(stack, codec, key, &wire, &found))
+            && stack.verify(&stamps, &mut budget).await.map_err(Error::Backend)?.is_some()
+        {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Whether what L2 has is a fresh value.
-fn is_fresh<C: CodecFor<()>>(
+/// What the value that L2 has depends on, if it is fresh.
+fn fresh<C: CodecFor<()>>(
     stack: &Stack,
     codec: &C,
     key: &Key,
     wire: &[u8],
     found: &Found,
-) -> bool {
-    let header = match codec.unpack(&found.bytes, wire, stack.max_entry_bytes) {
-        Ok(unpacked) => unpacked.header,
+) -> Option<Stamps> {
+    let unpacked = match codec.unpack(&found.bytes, wire, stack.max_entry_bytes) {
+        Ok(unpacked) => unpacked,
         Err(refusal) => {
             stack.refused(key, refusal.label());
-            return false;
+            return None;
         }
     };
-    let fresh = found.remaining.map(|left| freshness::ages(&header.meta, left).fresh);
-    !header.negative && fresh.is_some_and(|fresh| !fresh.is_zero())
+    if believe(stack, found, &unpacked.header.meta) != Belief::Full {
+        return None;
+    }
+    let fresh = freshness::ages(&unpacked.header.meta, found.remaining?).fresh;
+    let is_fresh = !unpacked.header.negative && !fresh.is_zero();
+    let stamps = Stamps::decode(unpacked.tags)?;
+    (is_fresh && stack.is_of_namespace(&stamps)).then_some(stamps)
 }
 
 /// A round trip to L2.

@@ -15,12 +15,15 @@ use tiered_tiers::{Found, LocalEntry, LocalMeta, TierError, Value};
 
 use crate::{
     Key, Outcome,
+    bus::{Bus, Proof},
     freshness::{self, Verdict},
-    l2::{Budget, L2},
+    l2::Budget,
     meter::{Op, OpResult, Tier},
     pending::Standing,
     replay,
+    restarts::{Belief, believe},
     stack::{Landed, Stack},
+    tags::Stamps,
     versions::Version,
     walk::Walk,
 };
@@ -41,7 +44,7 @@ pub(crate) enum Local {
 /// What L2 has to say.
 #[derive(Debug)]
 pub(crate) enum Remote {
-    Found(Dated),
+    Found(Box<Dated>),
     /// Another version's entry, which lives so much longer.
     Other(Version, Duration),
     /// Nothing of use; a load may fill it.
@@ -53,6 +56,8 @@ pub(crate) enum Remote {
 pub(crate) struct Dated {
     pub(crate) landed: Landed,
     pub(crate) keep: Keep,
+    /// What it depends on, as it was before its load.
+    pub(crate) stamps: Stamps,
     /// It may be served as it is.
     pub(crate) is_fresh: bool,
     /// It was made out of an older version's entry.
@@ -68,9 +73,11 @@ pub(crate) fn hit<T: Send + Sync + 'static>(stack: &Stack, key: &Key) -> Option<
     if !stack.is_enabled() || key.check().is_err() {
         return None;
     }
-    let LocalEntry { value, meta } = stack.peek(key, TypeId::of::<T>(), 0)?;
+    let proof = stack.proof();
+    let LocalEntry { value, meta, marks } = stack.peek(key, TypeId::of::<T>(), 0)?;
     let value = value?;
-    if freshness::judge(&meta, stack.clock.now()) != Verdict::Fresh {
+    let is_fresh = stack.judge(&meta, proof, stack.clock.now()) == Verdict::Fresh;
+    if !is_fresh || !stack.tags.stand(marks.as_ref()) {
         return None;
     }
     stack.meter.op(Tier::L1, Op::Get, OpResult::Hit);
@@ -80,16 +87,21 @@ pub(crate) fn hit<T: Send + Sync + 'static>(stack: &Stack, key: &Key) -> Option<
 
 /// Looks into L1. No await, no allocation, no lock of ours.
 pub(crate) fn local(stack: &Stack, key: &Key, type_id: TypeId, schema: u32) -> Local {
-    stack.local(key, type_id, schema).map_or(Local::Absent, |entry| judge(stack, entry))
+    let proof = stack.proof();
+    stack.local(key, type_id, schema).map_or(Local::Absent, |entry| judge(stack, proof, entry))
 }
 
 /// Looks into L1 again in the same read: the first look was the one that counts.
 pub(crate) fn local_again(stack: &Stack, key: &Key, type_id: TypeId, schema: u32) -> Local {
-    stack.peek(key, type_id, schema).map_or(Local::Absent, |entry| judge(stack, entry))
+    let proof = stack.proof();
+    stack.peek(key, type_id, schema).map_or(Local::Absent, |entry| judge(stack, proof, entry))
 }
 
-fn judge(stack: &Stack, entry: LocalEntry) -> Local {
-    let LocalEntry { value, meta } = entry;
+fn judge(stack: &Stack, proof: Option<Proof>, entry: LocalEntry) -> Local {
+    let LocalEntry { value, meta, marks } = entry;
+    if !stack.tags.stand(marks.as_ref()) {
+        return Local::Absent;
+    }
     let seen = stack.clock.now();
     let negative = value.is_none();
     let landed = |outcome| Landed {
@@ -99,13 +111,17 @@ fn judge(stack: &Stack, entry: LocalEntry) -> Local {
         fresh_until: meta.fresh_until,
         usable_until: meta.stale_until,
         seen,
+        marks,
     };
-    match freshness::judge(&meta, seen) {
+    let stands_in_until = freshness::unproven_until(&meta, proof, stack.last_resort_for);
+    match stack.judge(&meta, proof, seen) {
         Verdict::Fresh => Local::Fresh(landed(Outcome::HitL1)),
         // An absence is not worth serving late.
         _ if negative => Local::Absent,
         Verdict::Stale => Local::Stale(landed(Outcome::Stale)),
-        Verdict::Unproven => Local::Unproven(landed(Outcome::Stale)),
+        Verdict::Unproven => {
+            Local::Unproven(Landed { usable_until: stands_in_until, ..landed(Outcome::Stale) })
+        }
         Verdict::Expired => Local::Absent,
     }
 }
@@ -113,17 +129,19 @@ fn judge(stack: &Stack, entry: LocalEntry) -> Local {
 /// Replays what is pending for a key, so that L2 may be used for it.
 pub(crate) async fn settle(
     stack: &Arc<Stack>,
-    l2: &L2,
     key: &Key,
-    wire: &[u8],
     budget: &mut Budget,
 ) -> Result<(), TierError> {
     // Its task may have gone with its runtime.
     replay::start(stack);
     match stack.pending.standing(key) {
         Standing::Clear => Ok(()),
+        // The replay tries again; here it would cost each read of the key a budget.
+        Standing::Delete(_) if stack.bus.as_ref().is_some_and(Bus::is_down) => {
+            Err(TierError::Unreachable("an invalidation of this key is to be announced".into()))
+        }
         Standing::Delete(count) => {
-            l2.delete(wire, budget).await?;
+            stack.drop_shared(key, budget).await?;
             stack.pending.confirm(key, count);
             Ok(())
         }
@@ -167,6 +185,10 @@ where
         }
     };
     let header = &unpacked.header;
+    let belief = believe(stack, found, &header.meta);
+    if belief == Belief::No {
+        return Remote::Absent;
+    }
     let shape = codec.shape();
     stack.tell_of_untraced::<T>(shape);
     let (value, is_upgraded): (Value, bool) = match header.accept(schema, shape) {
@@ -198,8 +220,9 @@ where
     if found.remaining.is_none() {
         return refuse("undated");
     }
-    match dated::<T, C>(walk, asked, found, &header.meta, value, is_upgraded) {
-        Some(dated) => Remote::Found(dated),
+    let Some(stamps) = Stamps::decode(unpacked.tags) else { return refuse("tags") };
+    match dated::<T, C>(walk, asked, (found, belief), &header.meta, value, stamps, is_upgraded) {
+        Some(dated) => Remote::Found(Box::new(dated)),
         None => Remote::Absent,
     }
 }
@@ -219,8 +242,13 @@ where
     let Walk { stack, codec, .. } = walk;
     let unpacked = codec.unpack(&found.bytes, wire, stack.max_entry_bytes).ok()?;
     let refusal = unpacked.header.accept(walk.options.schema, codec.shape()).err()?;
+    let belief = believe(stack, found, &unpacked.header.meta);
+    if belief == Belief::No {
+        return None;
+    }
     let value = upgraded(walk, &unpacked, refusal)?;
-    dated::<T, C>(walk, asked, found, &unpacked.header.meta, Some(value), true)
+    let stamps = Stamps::decode(unpacked.tags)?;
+    dated::<T, C>(walk, asked, (found, belief), &unpacked.header.meta, Some(value), stamps, true)
 }
 
 /// The value that an older version's entry makes.
@@ -235,13 +263,17 @@ fn upgraded<C>(walk: &Walk<C>, unpacked: &Unpacked<'_>, refusal: Refusal) -> Val
 fn dated<T: 'static, C>(
     walk: &Walk<C>,
     asked: Instant,
-    found: &Found,
+    (found, belief): (&Found, Belief),
     meta: &Meta,
     value: Value,
+    stamps: Stamps,
     is_upgraded: bool,
 ) -> Option<Dated> {
     let stack = &walk.stack;
-    let ages = freshness::ages(meta, found.remaining?);
+    let mut ages = freshness::ages(meta, found.remaining?);
+    if belief == Belief::StaleOnly {
+        ages.fresh = Duration::ZERO;
+    }
     let (negative, is_fresh) = (value.is_none(), !ages.fresh.is_zero());
     // An absence is not worth serving late.
     if ages.usable.is_zero() || (negative && !is_fresh) {
@@ -251,8 +283,9 @@ fn dated<T: 'static, C>(
     let meta = LocalMeta {
         born: asked.checked_sub(ages.age).unwrap_or(asked),
         fresh_until: asked + ages.fresh,
-        stale_until: (asked + ages.usable).min(unproven_until(stack, asked)),
+        stale_until: (asked + ages.usable).min(kept_until(stack, asked)),
         proven_until: proven_until(stack, asked),
+        generation: 0,
         type_id: TypeId::of::<T>(),
         schema: walk.options.schema,
     };
@@ -263,9 +296,10 @@ fn dated<T: 'static, C>(
         fresh_until: meta.fresh_until,
         usable_until: asked + ages.usable,
         seen: asked,
+        marks: None,
     };
-    let keep = (LocalEntry { value, meta }, found.bytes.len() as u64);
-    Some(Dated { landed, keep, is_fresh, is_upgraded })
+    let keep = (LocalEntry { value, meta, marks: None }, found.bytes.len() as u64);
+    Some(Dated { landed, keep, stamps, is_fresh, is_upgraded })
 }
 
 /// Whether an entry, sealed for others, says of itself that it is a newer version's. That is not
@@ -277,14 +311,17 @@ fn is_sealed_by_a_newer<C>(walk: &Walk<C>, wire: &[u8], found: &Found) -> bool {
     })
 }
 
-/// Until when L1 may serve what was read or stored at `now` without asking L2 again.
+/// Until when L1 may serve what was read or stored at `now` without asking L2 again, whatever is heard on the bus.
 pub(crate) fn proven_until(stack: &Stack, now: Instant) -> Instant {
     now + stack.local_for.unwrap_or(EVER)
 }
 
-/// Until when L1 may serve it when L2 was asked again and gave no answer: as long again.
-pub(crate) fn unproven_until(stack: &Stack, now: Instant) -> Instant {
-    proven_until(stack, now) + stack.local_for.unwrap_or_default()
+/// Until when L1 need keep it, at most: a bus may prove it for as long as it lives.
+pub(crate) fn kept_until(stack: &Stack, now: Instant) -> Instant {
+    match stack.bus {
+        Some(_) => now + EVER,
+        None => proven_until(stack, now) + stack.last_resort_for,
+    }
 }
 
 /// Far enough to never come; lifetimes are bounded by ten years.

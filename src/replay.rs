@@ -5,12 +5,20 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tiered_tiers::TierError;
 
-use crate::{Key, key::Prefix, l2::L2, pending::Task, stack::Stack};
+use crate::{
+    Key,
+    bus::Change,
+    key::Prefix,
+    l2::L2,
+    pending::Task,
+    stack::Stack,
+    tags::{self, Tag},
+};
 
 const SHORTEST_WAIT: Duration = Duration::from_millis(25);
 const LONGEST_WAIT: Duration = Duration::from_millis(250);
@@ -25,6 +33,12 @@ pub(crate) fn queue(stack: &Arc<Stack>, key: &Key) {
 /// Queues the invalidation of a prefix that the server has not confirmed.
 pub(crate) fn queue_prefix(stack: &Arc<Stack>, prefix: &Prefix) {
     let overflowed = stack.pending.push_prefix(prefix.clone(), stack.clock.now());
+    begin(stack, overflowed);
+}
+
+/// Queues the invalidation of a tag that the server has not confirmed.
+pub(crate) fn queue_tag(stack: &Arc<Stack>, tag: &Tag) {
+    let overflowed = stack.pending.push_tag(tag.clone(), stack.clock.now());
     begin(stack, overflowed);
 }
 
@@ -96,32 +110,32 @@ async fn run(mut running: Running) {
 /// Replays some; says whether the server answered. A server that cannot drop by prefix is waited for until
 /// all that may be stale there has expired.
 async fn step(stack: &Stack) -> bool {
-    let Some(l2) = &stack.l2 else { return false };
-    let has_expired =
-        |since| stack.clock.now().saturating_duration_since(since) >= l2.longest_life();
     let mut all_answered = true;
     for task in stack.pending.next(STEP) {
         match task {
             Task::Delete(key, count) => {
-                let deleted = l2.delete(&key.wire(&stack.namespace), &mut l2.budget()).await;
-                if deleted.is_err() {
+                if stack.drop_shared(&key, &mut stack.budget()).await.is_err() {
                     return false;
                 }
                 stack.pending.confirm(&key, count);
             }
+            Task::ChangeTag(tag, count) => {
+                if tags::change_shared(stack, &tag, &mut stack.budget()).await.is_err() {
+                    return false;
+                }
+                stack.pending.confirm_tag(&tag, count);
+            }
             Task::DeletePrefix(prefix, count, since) => {
-                let is_gone = clear(l2, &prefix.wire(&stack.namespace))
-                    .await
-                    .unwrap_or_else(|| has_expired(since));
+                let wire = prefix.wire(&stack.namespace);
+                let is_gone = clear(stack, &wire, Change::Prefix(&prefix), since).await;
                 if is_gone {
                     stack.pending.confirm_prefix(&prefix, count);
                 }
                 all_answered &= is_gone;
             }
             Task::Clear(count, since) => {
-                let prefix = format!("{}:", stack.namespace);
-                let is_gone =
-                    clear(l2, prefix.as_bytes()).await.unwrap_or_else(|| has_expired(since));
+                let wire = format!("{}:", stack.namespace);
+                let is_gone = clear(stack, wire.as_bytes(), Change::All, since).await;
                 if is_gone {
                     stack.pending.confirm_clear(count);
                 }
@@ -132,8 +146,20 @@ async fn step(stack: &Stack) -> bool {
     all_answered
 }
 
+/// Drops what begins with `prefix` from L2, or waits until it has expired there, and then tells the other
+/// processes. Says whether that is done.
+async fn clear(stack: &Stack, prefix: &[u8], change: Change<'_>, since: Instant) -> bool {
+    let is_gone = match &stack.l2 {
+        Some(l2) => drop_prefix(l2, prefix).await.unwrap_or_else(|| {
+            stack.clock.now().saturating_duration_since(since) >= l2.longest_life()
+        }),
+        None => true,
+    };
+    is_gone && stack.announce(&[change], &mut stack.budget()).await.is_ok()
+}
+
 /// Whether all of it is gone; `None` from a tier that cannot do that.
-async fn clear(l2: &L2, prefix: &[u8]) -> Option<bool> {
+async fn drop_prefix(l2: &L2, prefix: &[u8]) -> Option<bool> {
     if !l2.clears() {
         return None;
     }

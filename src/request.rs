@@ -10,6 +10,7 @@ use crate::{
     load::{self, Wanted},
     stack::Landed,
     sync::Mutex,
+    tags::{Tag, TagNames},
     ttl::{self, Jitter},
     walk::{self, Walk},
     write,
@@ -35,6 +36,9 @@ pub(crate) struct Options {
     pub(crate) schema: u32,
     pub(crate) skip_l1: bool,
     pub(crate) skip_l2: bool,
+    pub(crate) tags: TagNames,
+    /// A tag that cannot be one.
+    bad_tag: Option<Error>,
 }
 
 impl Options {
@@ -42,7 +46,8 @@ impl Options {
         self.fresh_for.map_or(Ok(()), |given| ttl::check("fresh_for", given))?;
         self.stale_for.map_or(Ok(()), |given| ttl::check_longest("stale_for", given))?;
         self.negative_for.map_or(Ok(()), |given| ttl::check("negative_for", given))?;
-        Ok(())
+        self.bad_tag.clone().map_or(Ok(()), Err)?;
+        self.tags.check()
     }
 }
 
@@ -52,11 +57,14 @@ pub struct LoadContext {
     told: Arc<Mutex<Told>>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Told {
     pub(crate) fresh_for: Option<Duration>,
     pub(crate) stale_for: Option<Duration>,
     pub(crate) weight: Option<u64>,
+    pub(crate) tags: TagNames,
+    /// A tag that cannot be one: the entry is not kept.
+    pub(crate) has_bad_tag: bool,
 }
 
 impl LoadContext {
@@ -70,13 +78,29 @@ impl LoadContext {
         self.told.lock().stale_for = Some(time.min(ttl::LONGEST));
     }
 
+    /// What the entry depends on, besides the tags that the call names, where only the value tells: see
+    /// [`Tiered::invalidate_tag`]. Name beforehand what is known beforehand ([`Request::tags`]): an entry whose load
+    /// reveals tags is not kept if any tag of the namespace was invalidated during the load. Nor is what the first such
+    /// load of a process brings kept in L2, for loads begin to watch for that only then. A tag has 1 to 255 bytes, an entry at most 64; one that has others is
+    /// not kept.
+    pub fn tags<S: AsRef<str>>(&self, tags: impl IntoIterator<Item = S>) {
+        let mut told = self.told.lock();
+        for tag in tags {
+            match Tag::new(tag.as_ref()) {
+                Ok(tag) => told.tags.push(tag),
+                Err(_) => told.has_bad_tag = true,
+            }
+        }
+        told.has_bad_tag |= told.tags.check().is_err();
+    }
+
     /// What the entry weighs in an L1 that is bounded by weight.
     pub fn weight(&self, weight: u64) {
         self.told.lock().weight = Some(weight);
     }
 
     pub(crate) fn told(&self) -> Told {
-        *self.told.lock()
+        self.told.lock().clone()
     }
 }
 
@@ -158,6 +182,19 @@ impl<'a, C, K> Request<'a, C, K> {
     /// Neither reads nor fills L2. A `set` still drops what L2 has.
     pub fn skip_l2(mut self) -> Self {
         self.options.skip_l2 = true;
+        self
+    }
+
+    /// What the entry depends on: `.tags(["team:7"])`. [`Tiered::invalidate_tag`] drops all entries of a tag. Their
+    /// generations are read before the load, in one round trip more (none, while a bus proves them); an L2 hit of a tagged
+    /// entry compares them likewise. At most 64, of 1 to 255 bytes each.
+    pub fn tags<S: AsRef<str>>(mut self, tags: impl IntoIterator<Item = S>) -> Self {
+        for tag in tags {
+            match Tag::new(tag.as_ref()) {
+                Ok(tag) => self.options.tags.push(tag),
+                Err(error) => self.options.bad_tag = Some(error),
+            }
+        }
         self
     }
 

@@ -3,13 +3,20 @@
 //! One budget for all of it, and the first failure ends it: then there is no lease, nothing is stored,
 //! and no second budget is spent. Which of a key's two slots is read and filled is told by `versions`.
 
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    future::pending,
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tiered_codecs::CodecFor;
-use tiered_tiers::{Claim, Fill, Found, Lease, LeaseToken, TierError};
+use tiered_tiers::{Claim, Clock, Fill, Found, Lease, LeaseToken, TierError};
 
 use crate::{
+    bus::Change,
     entry::Entry,
     fence::Ticket,
     l2::{Budget, L2},
@@ -17,10 +24,16 @@ use crate::{
     pending::Standing,
     read::{self, Dated, Keep, Remote},
     replay,
-    stack::Landed,
+    restarts::stamp,
+    stack::{Landed, Stack},
+    tags::{Before, Stamps, Tag},
     versions::{Course, Slot},
     walk::Walk,
 };
+
+/// How often a lease is renewed, three times in its life: a loader that hangs does not keep a key from being stored
+/// for ever.
+const RENEWALS: usize = 36;
 
 /// L2 in one walk.
 pub(crate) struct Session<'a> {
@@ -30,9 +43,9 @@ pub(crate) struct Session<'a> {
     /// Where a load is stored.
     course: Course,
     budget: Budget,
-    /// The bytes that were judged already, in either slot.
-    seen_main: Option<Bytes>,
-    seen_beside: Option<Bytes>,
+    /// What was judged already, in either slot.
+    seen_main: Option<Found>,
+    seen_beside: Option<Found>,
     failure: Option<TierError>,
     /// L2 has said what it has: what it has not may have been invalidated.
     answered: bool,
@@ -48,12 +61,49 @@ pub(crate) enum Look {
 }
 
 /// A lease of this walk's.
-#[derive(Clone, Copy)]
 pub(crate) struct Granted {
     slot: Slot,
-    token: LeaseToken,
+    token: Token,
+    /// The run of the server that was asked for before it, for what is stored under it.
+    pub(crate) stamp: u64,
     /// When it runs out, at the earliest.
     ends: Instant,
+}
+
+/// A token that may stand on the server. Dropped before that is settled, by a failure or a cancelled future, it
+/// is given up behind the caller's back: else everybody would wait until it runs out.
+struct Token {
+    stack: Arc<Stack>,
+    key: Vec<u8>,
+    token: LeaseToken,
+    is_settled: bool,
+}
+
+impl Token {
+    fn new(stack: &Arc<Stack>, key: &[u8]) -> Self {
+        let (stack, key) = (Arc::clone(stack), key.to_vec());
+        Self { stack, key, token: LeaseToken::random(), is_settled: false }
+    }
+
+    /// It does not stand any more, or never did.
+    fn settle(&mut self) {
+        self.is_settled = true;
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if self.is_settled {
+            return;
+        }
+        let (stack, key, token) = (Arc::clone(&self.stack), mem::take(&mut self.key), self.token);
+        // Outside a runtime it runs out by itself.
+        let _ = self.stack.spawn(async move {
+            if let Some(l2) = &stack.l2 {
+                l2.release(&key, token, &mut l2.budget()).await;
+            }
+        });
+    }
 }
 
 /// What came of asking for a lease.
@@ -61,7 +111,11 @@ pub(crate) enum Leased {
     Granted(Granted),
     /// A value came since it was looked for.
     Found(Landed),
-    /// No lease: L2 is not there, failed, belongs to newer versions, or another process loads.
+    /// Another process loads.
+    Held,
+    /// A writer holds the key.
+    OnHold,
+    /// No lease: L2 failed, or the key belongs to newer versions.
     Nothing,
 }
 
@@ -110,6 +164,11 @@ impl<'a> Session<'a> {
         self.failure.is_some() && !self.answered
     }
 
+    /// Whether L2 has failed, whatever it said before.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
     /// Why L2 failed, if it did.
     pub(crate) fn into_failure(self) -> Option<TierError> {
         self.failure
@@ -122,8 +181,7 @@ impl<'a> Session<'a> {
 
     /// Replays what is pending for the key. Whether L2 may be used then.
     async fn settle<C>(&mut self, walk: &Walk<C>) -> bool {
-        let settled =
-            read::settle(&walk.stack, self.l2, &walk.key, &self.wire, &mut self.budget).await;
+        let settled = read::settle(&walk.stack, &walk.key, &mut self.budget).await;
         self.failure = settled.err();
         self.failure.is_none()
     }
@@ -151,9 +209,61 @@ impl<'a> Session<'a> {
                 elsewhere.filter(|dated| dated.is_fresh || older.is_none()).or(older)
             }
         };
-        let Some(Dated { landed, keep, is_fresh, .. }) = best else { return Look::Absent };
+        let Some(best) = best else { return Look::Absent };
+        let Some(Dated { landed, keep, is_fresh, .. }) = self.verified(walk, best).await else {
+            return Look::Absent;
+        };
         keep_found(walk, ticket, keep);
         if is_fresh { Look::Found(landed) } else { Look::Stale(landed) }
+    }
+
+    /// The same, unless something that it depends on was invalidated since its load began.
+    async fn verified<C>(&mut self, walk: &Walk<C>, mut dated: Dated) -> Option<Dated> {
+        let stack = &walk.stack;
+        if !stack.is_of_namespace(&dated.stamps) {
+            return None;
+        }
+        if dated.stamps.is_empty() {
+            return Some(dated);
+        }
+        // Before the generations are asked for: what is invalidated from here on is not kept.
+        let marks = stack.tags.marks(dated.stamps.tags());
+        match stack.verify(&dated.stamps, &mut self.budget).await {
+            Ok(verified) => {
+                let proven_until = &mut dated.keep.0.meta.proven_until;
+                *proven_until = verified?.map_or(*proven_until, |until| until.min(*proven_until));
+            }
+            Err(error) => {
+                self.budget = Budget::SPENT;
+                self.failure = Some(error);
+                self.answered = false;
+                return None;
+            }
+        }
+        (dated.landed.marks, dated.keep.0.marks) = (marks.clone(), marks);
+        Some(dated)
+    }
+
+    /// Takes the generations of an entry's tags, before its load, and what else is so before it.
+    pub(crate) async fn before_load<C>(
+        &mut self,
+        walk: &Walk<C>,
+    ) -> Result<(Stamps, Before), TierError> {
+        let stack = &walk.stack;
+        let before = stack.before_load(&mut self.budget).await?;
+        let tags = stack.with_namespace(&walk.options.tags);
+        let stamps = stack.stamps(&tags, &mut self.budget).await?;
+        Ok((stamps, before))
+    }
+
+    /// The generations of tags that a load has revealed; `None` if they may not be the ones from before it.
+    pub(crate) async fn revealed<C>(
+        &mut self,
+        walk: &Walk<C>,
+        before: &Before,
+        tags: &[Tag],
+    ) -> Option<Stamps> {
+        walk.stack.revealed_stamps(before, tags, &mut self.budget).await.ok().flatten()
     }
 
     /// What the other slot has for this version: its own entry, if its home is taken; else one of the
@@ -209,11 +319,12 @@ impl<'a> Session<'a> {
             Slot::Main => &mut self.seen_main,
             Slot::Beside => &mut self.seen_beside,
         };
-        let found = found.filter(|found| seen.as_ref() != Some(&found.bytes))?;
+        let found =
+            found.filter(|found| !seen.as_ref().is_some_and(|seen| is_same(seen, found)))?;
         let remote = read::open::<T, C>(walk, &self.wire, asked, &found);
-        *seen = Some(found.bytes);
+        *seen = Some(found);
         match remote {
-            Remote::Found(dated) => dated.landed.suits(walk.wanted).then_some(dated),
+            Remote::Found(dated) => dated.landed.suits(walk.wanted).then_some(*dated),
             Remote::Other(version, remaining) => {
                 self.course.meet(slot, version, asked + remaining);
                 None
@@ -239,12 +350,26 @@ impl<'a> Session<'a> {
         }
         // At most twice: its home may have been taken meanwhile.
         while let Some(slot) = self.slot() {
-            let (token, asked) = (LeaseToken::random(), walk.stack.clock.now());
             let key = slot.key(&self.wire);
-            let (granted, found) = match self.l2.lease(&key, token, claim, &mut self.budget).await {
+            let stamp = match self.l2.incarnation(&key, &mut self.budget).await {
+                Ok(run) => stamp(run),
+                Err(error) => {
+                    self.failure = Some(error);
+                    return Leased::Nothing;
+                }
+            };
+            let (mut token, asked) = (Token::new(&walk.stack, &key), walk.stack.clock.now());
+            let leased = self.l2.lease(&key, token.token, claim, &mut self.budget).await;
+            let (granted, found) = match leased {
                 Ok(Lease::Granted(found)) => (true, found),
-                Ok(Lease::Held(found)) => (false, found),
-                Ok(Lease::OnHold) => (false, None),
+                Ok(Lease::Held(found)) => {
+                    token.settle();
+                    (false, found)
+                }
+                Ok(Lease::OnHold) => {
+                    token.settle();
+                    return Leased::OnHold;
+                }
                 Err(error) => {
                     self.failure = Some(error);
                     return Leased::Nothing;
@@ -255,10 +380,13 @@ impl<'a> Session<'a> {
                 // A write: whatever is there goes.
                 Claim::ByForce => None,
             };
-            let landed = found.filter(|found| read && found.is_fresh);
+            let landed = match found.filter(|found| read && found.is_fresh) {
+                Some(found) => self.verified(walk, found).await,
+                None => None,
+            };
             let moved = self.course.slot() != Some(slot);
             if granted && (landed.is_some() || moved) {
-                self.give_up(slot, token).await;
+                self.give_up(&mut token).await;
             }
             return match landed {
                 Some(Dated { landed, keep, .. }) => {
@@ -267,21 +395,53 @@ impl<'a> Session<'a> {
                 }
                 None if moved => continue,
                 None if granted => {
-                    Leased::Granted(Granted { slot, token, ends: asked + self.l2.lease_for() })
+                    let ends = asked + self.l2.lease_for();
+                    Leased::Granted(Granted { slot, token, stamp, ends })
                 }
-                None => Leased::Nothing,
+                None => Leased::Held,
             };
         }
         Leased::Nothing
     }
 
-    /// Gives a lease up.
-    pub(crate) async fn release(&mut self, lease: &Granted) {
-        self.give_up(lease.slot, lease.token).await;
+    /// Spends a budget of its own on what comes next: whoever waits for another process has not been waiting for
+    /// the server.
+    pub(crate) fn refresh_budget(&mut self) {
+        if self.failure.is_none() {
+            self.budget = self.l2.budget();
+        }
     }
 
-    async fn give_up(&mut self, slot: Slot, token: LeaseToken) {
-        self.l2.release(&slot.key(&self.wire), token, &mut self.budget).await;
+    /// Renews a lease until it is lost, or for [`RENEWALS`] times; never ends.
+    pub(crate) async fn renew(&self, clock: &Clock, lease: &mut Granted) -> Infallible {
+        let lease_for = self.l2.lease_for();
+        let Token { key, token, .. } = &lease.token;
+        for _ in 0..RENEWALS {
+            tokio::time::sleep(lease_for / 3).await;
+            let asked = clock.now();
+            match self.l2.renew(key, *token, &mut self.l2.budget()).await {
+                Ok(true) => lease.ends = asked + lease_for,
+                Ok(false) | Err(TierError::Unsupported(_)) => break,
+                // It stands for a while yet, and is tried again.
+                Err(_) => {}
+            }
+        }
+        pending().await
+    }
+
+    /// Tells the other processes that the key was written.
+    async fn tell<C>(&mut self, walk: &Walk<C>) -> Result<(), TierError> {
+        walk.stack.announce(&[Change::Key(&walk.key)], &mut self.budget).await
+    }
+
+    /// Gives a lease up.
+    pub(crate) async fn release(&mut self, lease: &mut Granted) {
+        self.give_up(&mut lease.token).await;
+    }
+
+    async fn give_up(&mut self, token: &mut Token) {
+        self.l2.release(&token.key, token.token, &mut self.budget).await;
+        token.settle();
     }
 
     /// Until when an entry that is stored now may live: away from home, no longer than what has its
@@ -294,28 +454,28 @@ impl<'a> Session<'a> {
     pub(crate) async fn store<C>(
         &mut self,
         walk: &Walk<C>,
-        lease: &Granted,
-        ticket: &Ticket,
-        packed: Option<Bytes>,
-        life: Duration,
+        lease: &mut Granted,
+        (ticket, packed, life): (Ticket, Option<Bytes>, Duration),
+        mut other: Option<OtherSlot<'_, C>>,
     ) {
-        let (meter, Granted { slot, token, .. }) = (&walk.stack.meter, *lease);
+        let (meter, slot) = (&walk.stack.meter, lease.slot);
         let holds = ticket.holds();
         match packed {
             // An invalidation that could not reach the server left the lease standing there: not then.
             Some(bytes) if holds => {
-                // Refused or failed: counted, and no concern of the caller.
-                let key = slot.key(&self.wire);
-                if walk.plan.join {
-                    let _ = self.l2.fill(&key, token, bytes, life, &mut self.budget).await;
-                    return;
+                let Token { key, token, .. } = &lease.token;
+                let filled = self.l2.fill(key, *token, bytes, life, &mut self.budget).await;
+                if filled.is_ok() {
+                    lease.token.settle();
                 }
-                // As `set` does: what the other slot has is older than this.
-                let mut other = OtherSlot { walk, is_old: true };
-                let filled = self.l2.fill(&key, token, bytes, life, &mut self.budget).await;
+                // Refused or failed: counted, and no concern of the caller. But for a `Bypass`, which is a write.
+                let Some(other) = &mut other else { return };
                 let key = slot.other().key(&self.wire);
                 other.is_old = match filled {
-                    Ok(Fill::Stored) => self.l2.drop_slot(&key, &mut self.budget).await.is_err(),
+                    Ok(Fill::Stored) => {
+                        let dropped = self.l2.drop_slot(&key, &mut self.budget).await;
+                        dropped.is_err() || self.tell(walk).await.is_err()
+                    }
                     // Overtaken: what is there now may be newer. Or its lease ran out, and it is not.
                     Ok(Fill::Refused) => walk.stack.clock.now() >= lease.ends,
                     // It keeps no such value; what was there may be there still.
@@ -326,21 +486,27 @@ impl<'a> Session<'a> {
             Some(_) => meter.op(Tier::L2, Op::Fill, OpResult::Refused),
             None => meter.op(Tier::L2, Op::Fill, OpResult::Skipped),
         }
-        if walk.plan.join {
+        let Some(other) = &mut other else {
             self.release(lease).await;
-        } else if self.l2.delete(&self.wire, &mut self.budget).await.is_err() {
-            // The database was asked because the cache was not to be trusted: what the server has is
-            // older than what this call has seen.
-            replay::queue(&walk.stack, &walk.key);
-        }
+            return;
+        };
+        other.is_old = walk.stack.drop_shared(&walk.key, &mut self.budget).await.is_err();
+        lease.token.settle();
     }
 }
 
-/// The other slot of a key that a `Bypass` fills. Dropped while it is old, by a failure or a cancelled
-/// future, it leaves the key to be invalidated.
-struct OtherSlot<'a, C> {
+/// What else there is of a key that a `Bypass` fills: in its other slot, and in other processes. The database was asked
+/// because the cache was not to be trusted, so all that is older than what the call has seen. Dropped while it is old, by
+/// a failure or a cancelled future, it leaves the key to be invalidated.
+pub(crate) struct OtherSlot<'a, C> {
     walk: &'a Walk<C>,
     is_old: bool,
+}
+
+impl<'a, C> OtherSlot<'a, C> {
+    pub(crate) fn new(walk: &'a Walk<C>) -> Self {
+        Self { walk, is_old: true }
+    }
 }
 
 impl<C> Drop for OtherSlot<'_, C> {
@@ -352,21 +518,32 @@ impl<C> Drop for OtherSlot<'_, C> {
 }
 
 /// Puts what L2 had into L1.
-fn keep_found<C>(walk: &Walk<C>, ticket: &Ticket, (entry, weight): Keep) {
+fn keep_found<C>(walk: &Walk<C>, ticket: &Ticket, (mut entry, weight): Keep) {
+    entry.meta.generation = ticket.generation;
     if walk.stack.l1(walk.options.skip_l1).is_some() {
         let weight = walk.options.weight.unwrap_or(weight);
         walk.stack.keep_local(&walk.key, ticket, (entry, weight));
     }
 }
 
+/// Whether an entry is one that was seen before. The same value, loaded anew, has the same bytes, and lives longer.
+fn is_same(seen: &Found, found: &Found) -> bool {
+    seen.bytes == found.bytes && found.remaining <= seen.remaining
+}
+
 /// The entry for L2; `None`, with a word in the log, if it cannot be encoded or is too large.
-pub(crate) fn pack<T, C>(walk: &Walk<C>, entry: &Entry<T>, wire: &[u8]) -> Option<Bytes>
+pub(crate) fn pack<T, C>(
+    walk: &Walk<C>,
+    entry: &Entry<T>,
+    stamps: &Stamps,
+    wire: &[u8],
+) -> Option<Bytes>
 where
     T: Send + Sync + 'static,
     C: CodecFor<T>,
 {
     let Walk { stack, codec, options, .. } = walk;
-    let packed = entry.pack(stack, codec, options, wire);
+    let packed = entry.pack(stack, codec, options, stamps, wire);
     if let Err(error) = &packed {
         tracing::debug!(cache = &*stack.name, %error, "a value was not stored in L2");
     }

@@ -11,19 +11,23 @@ use std::{
 };
 
 use tiered_codecs::Shape;
-use tiered_tiers::{Clock, LocalEntry, LocalTier, Value};
+use tiered_tiers::{Clock, LocalEntry, LocalMeta, LocalTier, TierError, Value};
 
 use crate::{
     Error, Key,
+    bus::{Bus, Change, Proof},
     fence::{Fence, Ticket},
     flight::{self, Flights},
-    l2::L2,
+    freshness::{self, Verdict},
+    l2::{Budget, L2},
     meter::{Meter, Op, OpResult, Tier},
     outcome::Outcome,
     pending::Pending,
     read::Keep,
     request::Lifetimes,
+    restarts::Restarts,
     sync::Mutex,
+    tags::{Marks, Tags},
 };
 
 /// What a flight is about, besides its key.
@@ -54,6 +58,8 @@ pub(crate) struct Landed {
     pub(crate) usable_until: Instant,
     /// When it was judged: its age and remaining time are told as of then.
     pub(crate) seen: Instant,
+    /// What it depends on: looked up again where it is kept for later.
+    pub(crate) marks: Option<Marks>,
 }
 
 pub(crate) type Walked = Result<Landed, Error>;
@@ -67,14 +73,23 @@ pub(crate) struct Stack {
     pub(crate) namespace: String,
     pub(crate) l1: Option<Box<dyn LocalTier>>,
     pub(crate) l2: Option<L2>,
+    pub(crate) bus: Option<Bus>,
     pub(crate) fence: Arc<Fence>,
     pub(crate) flights: Arc<Flights<Key, Course, Walked>>,
     pub(crate) pending: Pending,
+    pub(crate) tags: Tags,
     pub(crate) meter: Arc<Meter>,
     pub(crate) clock: Clock,
+    /// The budget where there is no L2 to give one.
+    pub(crate) budget: Duration,
     pub(crate) lifetimes: Lifetimes,
-    /// How long L1 may serve an entry without asking L2; `None` if there is no L2.
+    pub(crate) restarts: Restarts,
+    /// How long L1 may serve an entry without asking L2 or hearing of the bus; `None` if there is neither.
     pub(crate) local_for: Option<Duration>,
+    /// How long L1 may serve it after that when L2 gives no answer.
+    pub(crate) last_resort_for: Duration,
+    /// How long a read waits for another process' load.
+    pub(crate) wait_for: Duration,
     pub(crate) load_timeout: Option<Duration>,
     pub(crate) max_entry_bytes: usize,
     pub(crate) enabled: AtomicBool,
@@ -116,6 +131,16 @@ impl Stack {
             self.meter.op(Tier::L1, Op::Get, result);
         }
         found
+    }
+
+    /// What the bus proves. Taken before L1 is looked into.
+    pub(crate) fn proof(&self) -> Option<Proof> {
+        self.bus.as_ref().map(|bus| bus.view.proof())
+    }
+
+    /// Judges an entry of L1 that was looked for after the proof was taken.
+    pub(crate) fn judge(&self, meta: &LocalMeta, proof: Option<Proof>, now: Instant) -> Verdict {
+        freshness::judge(meta, now, proof, self.last_resort_for)
     }
 
     /// Puts an entry into L1 unless its load was overtaken.
@@ -164,16 +189,66 @@ impl Stack {
         }
     }
 
+    /// Overtakes everything that is under way, and leaves what L1 has to its own proofs.
+    pub(crate) fn forget_all(&self) {
+        self.fence.advance_all();
+        self.flights.detach_where(|_| true);
+        if let Some(bus) = &self.bus {
+            bus.view.forget();
+        }
+    }
+
     pub(crate) fn capture(&self, key: &Key) -> Ticket {
-        self.fence.capture(key.fingerprint(), key.local())
+        let mut ticket = self.fence.capture(key.fingerprint(), key.local());
+        ticket.generation = self.generation();
+        ticket
+    }
+
+    /// The generation of the bus' view that what is read from now on belongs to; 0 without a bus.
+    pub(crate) fn generation(&self) -> u64 {
+        self.bus.as_ref().map_or(0, |bus| bus.view.generation())
+    }
+
+    /// The budget of one logical operation.
+    pub(crate) fn budget(&self) -> Budget {
+        self.l2.as_ref().map_or(Budget::of(self.budget), L2::budget)
+    }
+
+    /// Drops a key from L2, and then tells the other processes.
+    pub(crate) async fn drop_shared(
+        &self,
+        key: &Key,
+        budget: &mut Budget,
+    ) -> Result<(), TierError> {
+        if let Some(l2) = &self.l2 {
+            l2.delete(&key.wire(&self.namespace), budget).await?;
+        }
+        self.announce(&[Change::Key(key)], budget).await
+    }
+
+    /// Tells the other processes of changes that the server has done.
+    pub(crate) async fn announce(
+        &self,
+        changes: &[Change<'_>],
+        budget: &mut Budget,
+    ) -> Result<(), TierError> {
+        match &self.bus {
+            Some(bus) => bus.announce(&self.name, changes, budget).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is nobody else to tell, and nothing else to change.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.l2.is_none() && self.bus.is_none()
     }
 
     /// Deadlines need tokio's timers; without a runtime they would panic.
     pub(crate) fn require_runtime(&self) -> Result<(), Error> {
-        let needed = self.l2.is_some() || self.load_timeout.is_some();
+        let needed = !self.is_alone() || self.load_timeout.is_some();
         if needed && tokio::runtime::Handle::try_current().is_err() {
             return Err(Error::config(
-                "a cache with an L2 or a load timeout was used outside a tokio runtime: call it \
+                "a cache with an L2, a bus or a load timeout was used outside a tokio runtime: call it \
                  from an async context of tokio, or build it with Tiered::local(..)",
             ));
         }

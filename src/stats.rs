@@ -29,13 +29,24 @@ pub struct Stats {
     pub load_failures: u64,
     /// Reads that waited for another read's walk.
     pub coalesced: u64,
-    /// Stored entries that were refused: damaged, of another version, shape or codec.
+    /// Stored entries that were refused: damaged, of another version, shape or codec, or of an earlier run of the
+    /// server.
     pub decode_failures: u64,
     /// Values that could not be encoded or were too large, and so were not stored in L2.
     pub skipped_stores: u64,
-    /// Stores that came too late, counted for each tier: overtaken by an invalidation or a write, or,
+    /// Fills that came too late, counted for each tier: overtaken by an invalidation or a write, or,
     /// in L2, after their lease had ended.
     pub refused_fills: u64,
+    /// Reads that waited for another process' load of their key.
+    pub lease_waits: u64,
+    /// Loads without a lease, which are not stored in L2: another process was loading the key for too long, a writer
+    /// held it, or L2 gave no answer.
+    pub unstored_loads: u64,
+    /// Messages heard on the bus, this cache's own included.
+    pub bus_heard: u64,
+    /// How often all that L1 had lost the bus' proof: once when it begins to listen, and whenever it may have missed a
+    /// message.
+    pub bus_voids: u64,
 }
 
 impl Stats {

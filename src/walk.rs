@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     Answer, Error, Key, Outcome,
+    bus::Bus,
     error::LoadAborted,
     fence::Ticket,
     fill::{self, Filling},
@@ -125,6 +126,7 @@ impl<C: Clone + Send + Sync + 'static> Walk<C> {
         upgrade: Option<Upgrade<C>>,
         wanted: Wanted,
     ) -> Self {
+        Bus::listen(stack);
         // In this order: what is invalidated from here on is no fallback.
         let ticket = Arc::new(stack.capture(&key));
         let local = match local_again::<T>(stack, &key, &options) {
@@ -352,7 +354,15 @@ impl<C> Walk<C> {
 
     fn passing(&self, value: Value, outcome: Outcome) -> Landed {
         let now = self.stack.clock.now();
-        Landed { value, outcome, born: now, fresh_until: now, usable_until: now, seen: now }
+        Landed {
+            value,
+            outcome,
+            born: now,
+            fresh_until: now,
+            usable_until: now,
+            seen: now,
+            marks: None,
+        }
     }
 
     pub(crate) fn course<T: 'static>(&self, kind: Kind) -> Course {

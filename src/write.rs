@@ -1,5 +1,8 @@
 //! Writing: `set` and `invalidate`, which win over everything that began before them.
 //!
+//! What is stored is stamped with a run of the server that is asked for before it; see `restarts`. It is asked after
+//! the first local drop, unless the tier knows without asking anybody.
+//!
 //! The local drop happens twice. The first makes this process forget at once, even if the server
 //! hangs. The second, after the server has answered, overtakes reads that began in between: they
 //! may have seen the server's old value.
@@ -8,30 +11,34 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use tiered_codecs::CodecFor;
-use tiered_tiers::TierError;
+use tiered_tiers::{Fill, TierError};
 
 use crate::{
     Ack, Error, Key,
+    bus::{Bus, Change},
     entry::Entry,
     fence::Ticket,
+    l2::{Budget, PIECE},
     pending::Standing,
     replay,
     request::{Options, Told},
+    restarts::stamp,
     stack::Stack,
+    tags::{Marks, Stamps},
     versions::Slot,
 };
 
 /// Drops a key from all tiers.
 pub(crate) async fn invalidate(stack: &Arc<Stack>, key: &Key) -> Result<Ack, Error> {
     key.check()?;
-    let Some(l2) = &stack.l2 else {
+    if stack.is_alone() {
         stack.drop_local(key);
         return Ok(Ack::Done);
-    };
-    stack.require_runtime()?;
+    }
+    require(stack)?;
     let overwrite = Overwrite::begin(stack, key);
-    let deleted = l2.delete(&key.wire(&stack.namespace), &mut l2.budget()).await;
-    Ok(match deleted {
+    let dropped = stack.drop_shared(key, &mut stack.budget()).await;
+    Ok(match dropped {
         Ok(()) => {
             overwrite.done(|_| stack.remove_local(key));
             Ack::Done
@@ -45,13 +52,21 @@ pub(crate) async fn invalidate_many(stack: &Arc<Stack>, keys: &[Key]) -> Vec<Res
     let checked: Vec<_> =
         keys.iter().map(|key| key.check().and_then(|()| require(stack))).collect();
     let sound = || keys.iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
-    let Some(l2) = &stack.l2 else {
+    if stack.is_alone() {
         sound().for_each(|(key, _)| stack.drop_local(key));
         return checked.into_iter().map(|checked| checked.map(|()| Ack::Done)).collect();
-    };
+    }
     let overwrites: Vec<_> = sound().map(|(key, _)| Overwrite::begin(stack, key)).collect();
-    let wires: Vec<_> = sound().map(|(key, _)| key.wire(&stack.namespace)).collect();
-    let deleted = l2.delete_many(&wires, &mut l2.budget()).await;
+    let mut budget = stack.budget();
+    let mut deleted = match &stack.l2 {
+        Some(l2) => {
+            let wires: Vec<_> = sound().map(|(key, _)| key.wire(&stack.namespace)).collect();
+            l2.delete_many(&wires, &mut budget).await
+        }
+        None => overwrites.iter().map(|_| Ok(())).collect(),
+    };
+    let keys: Vec<&Key> = overwrites.iter().map(|overwrite| overwrite.key).collect();
+    announce(stack, &keys, &mut deleted, &mut budget).await;
     let ended = overwrites.into_iter().zip(deleted).map(|(overwrite, deleted)| {
         let key = overwrite.key;
         match deleted {
@@ -74,8 +89,41 @@ fn spread<S>(
     checked.into_iter().map(|checked| checked.map(&mut answer)).collect()
 }
 
-fn require(stack: &Stack) -> Result<(), Error> {
-    if stack.l2.is_some() { stack.require_runtime() } else { Ok(()) }
+fn require(stack: &Arc<Stack>) -> Result<(), Error> {
+    if stack.is_alone() {
+        return Ok(());
+    }
+    stack.require_runtime()?;
+    Bus::listen(stack);
+    Ok(())
+}
+
+/// Tells the other processes of those keys that the server has changed. What they were not told of has failed.
+async fn announce<R>(
+    stack: &Stack,
+    keys: &[&Key],
+    changed: &mut [Result<R, TierError>],
+    budget: &mut Budget,
+) {
+    if stack.bus.is_none() {
+        return;
+    }
+    let mut done: Vec<_> =
+        keys.iter().zip(changed).filter(|(_, changed)| changed.is_ok()).collect();
+    let mut told = Ok(());
+    for (count, piece) in done.chunks_mut(PIECE).enumerate() {
+        // As on L2, each piece has a budget of its own, and one that fails is the last.
+        if count > 0 || budget.is_spent() {
+            *budget = stack.budget();
+        }
+        if told.is_ok() {
+            let changes: Vec<_> = piece.iter().map(|(key, _)| Change::Key(key)).collect();
+            told = stack.announce(&changes, budget).await;
+        }
+        if let Err(error) = &told {
+            piece.iter_mut().for_each(|(_, changed)| **changed = Err(error.clone()));
+        }
+    }
 }
 
 /// A value about to be stored.
@@ -86,7 +134,9 @@ struct Draft<'a, T> {
     entry: Entry<T>,
     wire: Vec<u8>,
     packed: Option<Bytes>,
-    begun: Instant,
+    /// When it began, and the generation of the bus' view then.
+    begun: (Instant, u64),
+    marks: Option<Marks>,
 }
 
 impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
@@ -97,39 +147,45 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
         options: &'a Options,
         key: &'a Key,
         value: Arc<T>,
+        stamps: &Stamps,
     ) -> Result<Self, Error> {
         key.check()?;
         options.check()?;
         require(stack)?;
+        let begun = (stack.clock.now(), stack.generation());
         let entry = Entry::new(stack, options, Told::default(), Some(value));
         let wire = key.wire(&stack.namespace);
         let packed = match &stack.l2 {
-            Some(_) if !options.skip_l2 => {
-                Some(entry.pack(stack, codec, options, &wire).map_err(Error::Serialization)?)
-            }
+            Some(_) if !options.skip_l2 => Some(
+                entry.pack(stack, codec, options, stamps, &wire).map_err(Error::Serialization)?,
+            ),
             // For its weight.
             Some(_) if stack.is_l1_weighted() && entry.needs_weighing() => {
-                entry.pack(stack, codec, options, &wire).ok()
+                entry.pack(stack, codec, options, stamps, &wire).ok()
             }
             _ => None,
         };
-        Ok(Self { stack, key, options, entry, wire, packed, begun: stack.clock.now() })
+        let marks = stack.tags.marks(&options.tags);
+        Ok(Self { stack, key, options, entry, wire, packed, begun, marks })
     }
 
-    /// Puts it into L1, if it may and `holds`; else L1 has nothing.
-    fn keep(&self, holds: bool) {
-        let Self { stack, key, options, .. } = self;
+    /// Puts it into L1, if it may and `holds`; else L1 has nothing. What the server has not confirmed has no proof but
+    /// its own.
+    fn keep(&self, holds: bool, is_confirmed: bool) {
+        let Self { stack, key, options, begun: (begun, generation), .. } = self;
         if holds && !options.skip_l1 {
-            let keep = self.entry.local(stack, options, self.begun, self.packed.as_ref());
+            let begun = (*begun, if is_confirmed { *generation } else { 0 });
+            let marks = self.marks.clone();
+            let keep = self.entry.local(stack, options, begun, marks, self.packed.as_ref());
             stack.insert_local(key, keep);
         } else {
             stack.remove_local(key);
         }
     }
 
-    /// Stores it where there is no L2.
+    /// Stores it where there are no others.
     fn keep_here(&self) -> Ack {
-        self.stack.fence.advance(self.key.fingerprint(), || self.keep(true));
+        self.stack.fence.advance(self.key.fingerprint(), || self.keep(true, true));
         self.stack.flights.detach(self.key);
         Ack::Done
     }
@@ -137,12 +193,43 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
     /// Ends the write as L2 has answered. `None` if another write of this key was under way in this
     /// process: nobody knows which of the two the server executed last. Both see this, and both must
     /// invalidate the key, which then has neither's value.
-    fn end(&self, overwrite: Overwrite<'_>, stored: Result<(), TierError>) -> Option<Ack> {
+    fn end(&self, overwrite: Overwrite<'_>, stored: Result<Fill, TierError>) -> Option<Ack> {
         match stored {
-            Err(_) => Some(overwrite.pending(|holds| self.keep(holds))),
-            Ok(()) => overwrite.done(|holds| self.keep(holds)).then_some(Ack::Done),
+            Err(_) => Some(overwrite.pending(|holds| self.keep(holds, false))),
+            // Another process' write came after it, or another's write of the source is under way.
+            Ok(Fill::Refused) => {
+                overwrite.done(|_| self.stack.remove_local(self.key));
+                Some(Ack::Done)
+            }
+            Ok(Fill::Stored | Fill::Skipped) => {
+                overwrite.done(|holds| self.keep(holds, true)).then_some(Ack::Done)
+            }
         }
     }
+}
+
+/// What entries are stamped with, before they are written. One for which the run of the server cannot be had is
+/// stamped with none: it will be a miss, where it is stored at all.
+async fn stamps(
+    stack: &Arc<Stack>,
+    options: &Options,
+    keys: &[&Key],
+    budget: &mut Budget,
+) -> Result<Vec<Stamps>, TierError> {
+    let Some(l2) = stack.l2.as_ref().filter(|_| !options.skip_l2) else {
+        return Ok(vec![Stamps::default(); keys.len()]);
+    };
+    if tokio::runtime::Handle::try_current().is_err() {
+        return Err(TierError::NoRuntime);
+    }
+    let stamps = stack.stamps(&stack.with_namespace(&options.tags), budget).await?;
+    let home =
+        |key: &&Key| Slot::home(options.schema).key(&key.wire(&stack.namespace)).into_owned();
+    let homes: Vec<Vec<u8>> = keys.iter().map(home).collect();
+    let homes: Vec<&[u8]> = homes.iter().map(Vec::as_slice).collect();
+    let runs = l2.incarnations(&homes, budget).await;
+    let stamped = |run| stamps.clone().in_run(stamp(run));
+    Ok(runs.into_iter().map(stamped).collect())
 }
 
 /// Stores a value in all tiers.
@@ -161,16 +248,29 @@ where
         // What is cached is old now; it must not be there when the cache is switched on again.
         return invalidate(stack, key).await;
     }
-    let draft = Draft::new(stack, codec, options, key, value)?;
-    let Some(l2) = &stack.l2 else { return Ok(draft.keep_here()) };
+    options.check()?;
+    let mut budget = stack.budget();
+    let (stamps, refused) = match stamps(stack, options, &[key], &mut budget).await {
+        Ok(stamps) => (stamps.into_iter().next().unwrap_or_default(), None),
+        Err(error) => (Stamps::default(), Some(error)),
+    };
+    let draft = Draft::new(stack, codec, options, key, value, &stamps)?;
+    if stack.is_alone() {
+        return Ok(draft.keep_here());
+    }
     let overwrite = Overwrite::begin(stack, key);
-    let mut budget = l2.budget();
-    let stored = match &draft.packed {
-        Some(bytes) if !options.skip_l2 => {
+    let stored = match (&stack.l2, &draft.packed, refused) {
+        (_, _, Some(error)) => Err(error),
+        (Some(l2), Some(bytes), None) if !options.skip_l2 => {
             let (slot, life) = (Slot::home(options.schema), draft.entry.life());
             l2.set(&draft.wire, slot, bytes.clone(), life, &mut budget).await
         }
-        _ => l2.delete(&draft.wire, &mut budget).await,
+        (Some(l2), ..) => l2.delete(&draft.wire, &mut budget).await.map(|()| Fill::Skipped),
+        (None, ..) => Ok(Fill::Skipped),
+    };
+    let stored = match stored {
+        Ok(fill) => stack.announce(&[Change::Key(key)], &mut budget).await.map(|()| fill),
+        failed => failed,
     };
     match draft.end(overwrite, stored) {
         Some(ack) => Ok(ack),
@@ -193,27 +293,40 @@ where
         let keys: Vec<Key> = entries.into_iter().map(|(key, _)| key.clone()).collect();
         return invalidate_many(stack, &keys).await;
     }
-    let mut drafts = Vec::with_capacity(entries.len());
-    for (key, value) in entries {
-        drafts.push(Draft::new(stack, codec, options, key, value));
-    }
-    let Some(l2) = &stack.l2 else {
-        return drafts.into_iter().map(|draft| Ok(draft?.keep_here())).collect();
+    let mut budget = stack.budget();
+    let keys: Vec<&Key> = entries.iter().map(|(key, _)| *key).collect();
+    let (stamps, refused) = match stamps(stack, options, &keys, &mut budget).await {
+        Ok(stamps) => (stamps, None),
+        Err(error) => (vec![Stamps::default(); keys.len()], Some(error)),
     };
+    let mut drafts = Vec::with_capacity(entries.len());
+    for ((key, value), stamps) in entries.into_iter().zip(&stamps) {
+        drafts.push(Draft::new(stack, codec, options, key, value, stamps));
+    }
+    if stack.is_alone() {
+        return drafts.into_iter().map(|draft| Ok(draft?.keep_here())).collect();
+    }
     let sound: Vec<&Draft<'_, T>> = drafts.iter().flatten().collect();
     let overwrites: Vec<_> = sound.iter().map(|draft| Overwrite::begin(stack, draft.key)).collect();
-    let mut budget = l2.budget();
-    let stored = if options.skip_l2 {
-        let wires: Vec<_> = sound.iter().map(|draft| draft.wire.clone()).collect();
-        l2.delete_many(&wires, &mut budget).await
-    } else {
-        let mut stores = Vec::with_capacity(sound.len());
-        for Draft { wire, packed, entry, .. } in &sound {
-            let bytes = packed.clone().unwrap_or_default();
-            stores.push((wire.as_slice(), bytes, entry.life()));
+    let mut stored: Vec<Result<Fill, TierError>> = match (&refused, &stack.l2) {
+        (Some(error), _) => sound.iter().map(|_| Err(error.clone())).collect(),
+        (None, None) => sound.iter().map(|_| Ok(Fill::Skipped)).collect(),
+        (None, Some(l2)) if options.skip_l2 => {
+            let wires: Vec<_> = sound.iter().map(|draft| draft.wire.clone()).collect();
+            let dropped = l2.delete_many(&wires, &mut budget).await;
+            dropped.into_iter().map(|dropped| dropped.map(|()| Fill::Skipped)).collect()
         }
-        l2.set_many(&stores, Slot::home(options.schema), &mut budget).await
+        (None, Some(l2)) => {
+            let mut stores = Vec::with_capacity(sound.len());
+            for Draft { wire, packed, entry, .. } in &sound {
+                let bytes = packed.clone().unwrap_or_default();
+                stores.push((wire.as_slice(), bytes, entry.life()));
+            }
+            l2.set_many(&stores, Slot::home(options.schema), &mut budget).await
+        }
     };
+    let keys: Vec<&Key> = sound.iter().map(|draft| draft.key).collect();
+    announce(stack, &keys, &mut stored, &mut budget).await;
     let (mut ended, mut overlapped) = (Vec::with_capacity(sound.len()), Vec::new());
     for ((draft, overwrite), stored) in sound.into_iter().zip(overwrites).zip(stored) {
         let ack = draft.end(overwrite, stored);

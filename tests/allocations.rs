@@ -56,11 +56,12 @@ fn finding_entries_dead_allocates_nothing() {
             fresh_until: now,
             stale_until: now,
             proven_until: now,
+            generation: 0,
             type_id: std::any::TypeId::of::<u64>(),
             schema: 0,
         };
         for key in 0..500_u64 {
-            let entry = LocalEntry { value: None, meta };
+            let entry = LocalEntry { value: None, meta, marks: None };
             tier.insert(&key.to_be_bytes(), entry, 1, Duration::from_secs(1));
         }
         clock.advance(Duration::from_secs(2));

@@ -9,7 +9,10 @@
 //! | `batches` | many keys in one call: one of them fails, hangs or mixes up the others |
 //! | `fence` | a value that comes back after it was invalidated |
 //! | `prefixes` | an invalidation by prefix leaves some, takes too many, or a value comes back |
+//! | `tags` | an invalidation of a tag misses an entry, or a load of before it is served |
 //! | `pending` | an invalidation is lost while the server is away |
+//! | `restarts` | a server that comes back with old data, or is replaced by one that lacks the last writes |
+//! | `runs` | what an earlier run of the server has left is believed, or what this one has is not |
 //! | `lifetimes` | entries that live too long, too short, or all expire at once |
 //! | `drift` | another version's, another type's or a damaged entry is believed |
 //! | `codecs` | a codec cannot be changed over a warm cache; a hostile server is believed |
@@ -24,6 +27,8 @@
 //! | `versions` | one version's entry hides another of its own; a type that does not read what it writes |
 //! | `slots` | what lies in one of a key's two slots hides or outlives what lies in the other |
 //! | `symptoms` | a bug that was mended comes back |
+//! | `bus` | a change in one process does not reach another's L1; the bus fails the application |
+//! | `staleness` | L1 serves a value for longer than Δ after it was invalidated, whatever the bus does |
 //! | `model` | anything that a plain map would not do |
 //!
 //! Beside them: `tests/allocations.rs` (a hit allocates nothing), `tests/ui/` (what must not
@@ -56,6 +61,7 @@ mod support;
 
 mod api;
 mod batches;
+mod bus;
 mod chain;
 mod codecs;
 mod deployments;
@@ -73,7 +79,11 @@ mod pending;
 mod prefixes;
 mod readme;
 mod reads;
+mod restarts;
+mod runs;
 mod slots;
+mod staleness;
 mod strategies;
 mod symptoms;
+mod tags;
 mod versions;

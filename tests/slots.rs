@@ -13,7 +13,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tiered::{
     Ack, CacheEntity, CacheStrategy, DataRepository, OldValue, Outcome, Tiered,
-    tiers::{Claim, Fill, Found, Lease, LeaseToken, Memory, Moka, Progress, RemoteTier, TierError},
+    tiers::{
+        Claim, Fill, Found, HoldEnd, Lease, LeaseToken, Memory, Moka, Progress, RemoteTier,
+        TierError,
+    },
 };
 use tokio::sync::Semaphore;
 
@@ -203,6 +206,25 @@ impl RemoteTier for Slow {
     }
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.memory.release(key, token).await
+    }
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.memory.renew(key, token, life).await
+    }
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        self.memory.hold(key, token, life).await
+    }
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        self.memory.end_hold(key, token, lease).await
     }
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         self.memory.set(key, bytes, life).await

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use tiered::{
     Ack, CacheStrategy, Error, Jitter, Outcome, Tiered,
     tiers::{
-        Claim, Clock, DashMap, Fill, Found, Lease, LeaseToken, Memory, Moka, Progress, RemoteTier,
-        TierError,
+        Claim, Clock, DashMap, Fill, Found, HoldEnd, Lease, LeaseToken, Memory, Moka, Progress,
+        RemoteTier, TierError,
     },
 };
 use tokio::sync::oneshot;
@@ -298,6 +298,20 @@ impl RemoteTier for Panicking {
     async fn release(&self, _: &[u8], _: LeaseToken) -> Result<(), TierError> {
         panic!("release")
     }
+    async fn renew(&self, _: &[u8], _: LeaseToken, _: Duration) -> Result<bool, TierError> {
+        panic!("renew")
+    }
+    async fn hold(&self, _: &[u8], _: LeaseToken, _: Duration) -> Result<(), TierError> {
+        panic!("hold")
+    }
+    async fn end_hold(
+        &self,
+        _: &[u8],
+        _: LeaseToken,
+        _: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        panic!("end_hold")
+    }
     async fn set(&self, _: &[u8], _: Bytes, _: Duration) -> Result<Fill, TierError> {
         panic!("set")
     }
@@ -374,6 +388,25 @@ impl RemoteTier for Full {
     }
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.0.release(key, token).await
+    }
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.0.renew(key, token, life).await
+    }
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        self.0.hold(key, token, life).await
+    }
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        self.0.end_hold(key, token, lease).await
     }
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         self.0.set(key, bytes, life).await

@@ -8,7 +8,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tiered::{
     Ack, CacheStrategy, Jitter, Outcome, Tiered,
-    tiers::{Claim, Fill, Found, Lease, LeaseToken, Memory, Moka, Progress, RemoteTier, TierError},
+    tiers::{
+        Claim, Fill, Found, HoldEnd, Lease, LeaseToken, Memory, Moka, Progress, RemoteTier,
+        TierError,
+    },
 };
 
 use tokio::sync::Semaphore;
@@ -431,6 +434,25 @@ impl RemoteTier for SlowBeside {
     }
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.0.release(key, token).await
+    }
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.0.renew(key, token, life).await
+    }
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        self.0.hold(key, token, life).await
+    }
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        self.0.end_hold(key, token, lease).await
     }
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         if key.ends_with(b"%beside") {

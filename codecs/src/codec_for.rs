@@ -34,7 +34,21 @@ pub trait CodecFor<T: 'static>: Clone + Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Codec::encode`](crate::Codec::encode).
-    fn pack(&self, meta: &Meta, key: &[u8], value: Option<&T>) -> Result<Vec<u8>, EncodeError>;
+    fn pack(&self, meta: &Meta, key: &[u8], value: Option<&T>) -> Result<Vec<u8>, EncodeError> {
+        self.pack_tagged(meta, &[], key, value)
+    }
+
+    /// The same, of an entry that depends on `tags`.
+    ///
+    /// # Errors
+    /// As [`pack`](Self::pack), and for tags that are too long.
+    fn pack_tagged(
+        &self,
+        meta: &Meta,
+        tags: &[u8],
+        key: &[u8],
+        value: Option<&T>,
+    ) -> Result<Vec<u8>, EncodeError>;
 
     /// Opens an entry of at most `limit` bytes, and authenticates it if this packing seals. What it
     /// holds is not looked at; [`Header::accept`](crate::envelope::Header::accept) says whether it
@@ -72,8 +86,14 @@ where
         Shape::of::<T>()
     }
 
-    fn pack(&self, meta: &Meta, key: &[u8], value: Option<&T>) -> Result<Vec<u8>, EncodeError> {
-        packing::pack(self, meta, Shape::of::<T>(), key, value)
+    fn pack_tagged(
+        &self,
+        meta: &Meta,
+        tags: &[u8],
+        key: &[u8],
+        value: Option<&T>,
+    ) -> Result<Vec<u8>, EncodeError> {
+        packing::pack(self, meta, Shape::of::<T>(), tags, key, value)
     }
 
     fn unpack<'a>(
@@ -107,7 +127,13 @@ impl<T: 'static> CodecFor<T> for NoCodec {
         Shape::untraced()
     }
 
-    fn pack(&self, _: &Meta, _: &[u8], _: Option<&T>) -> Result<Vec<u8>, EncodeError> {
+    fn pack_tagged(
+        &self,
+        _: &Meta,
+        _: &[u8],
+        _: &[u8],
+        _: Option<&T>,
+    ) -> Result<Vec<u8>, EncodeError> {
         Err(EncodeError("this cache has no codec".into()))
     }
 

@@ -14,7 +14,7 @@ mod refusal;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 pub use self::{
-    extensions::{Extensions, SealNote},
+    extensions::{Extensions, MAX_TAGS_LEN, SealNote},
     refusal::Refusal,
 };
 use crate::{CodecId, Shape};
@@ -78,7 +78,7 @@ pub struct Opened<'a> {
     /// What it says of the payload.
     pub header: Header,
     /// What else it says.
-    pub extensions: Extensions,
+    pub extensions: Extensions<'a>,
     /// The value's bytes; as they were written, so compressed or encrypted if the header says so.
     pub payload: &'a [u8],
     /// The stored bytes that an encryption must vouch for: header and extensions.
@@ -147,7 +147,7 @@ pub fn begin(expected: usize) -> Vec<u8> {
 ///
 /// Times that do not fit are stored as the largest that do. A payload of more than [`u32::MAX`] bytes yields an envelope that no reader opens
 /// ([`Refusal::Length`]): whoever stores it has a far lower limit and checks the length.
-pub fn finish(bytes: &mut Vec<u8>, header: &Header, extensions: &Extensions, key: &[u8]) {
+pub fn finish(bytes: &mut Vec<u8>, header: &Header, extensions: &Extensions<'_>, key: &[u8]) {
     // A writer that shortened the vector wrote an empty payload, not a broken header.
     bytes.resize(bytes.len().max(HEADER_LEN), 0);
     let head = header.bytes(bytes.len() - HEADER_LEN);

@@ -157,6 +157,7 @@ pub(crate) fn pack<P, T>(
     packing: &P,
     meta: &Meta,
     shape: Shape,
+    tags: &[u8],
     key: &[u8],
     value: Option<&T>,
 ) -> Result<Vec<u8>, EncodeError>
@@ -164,6 +165,12 @@ where
     P: Packing,
     T: Serialize + DeserializeOwned + 'static,
 {
+    if tags.len() > envelope::MAX_TAGS_LEN {
+        return Err(EncodeError(format!(
+            "its tags take {} bytes, and 65,535 is the most",
+            tags.len()
+        )));
+    }
     let mut header = Header {
         codec: packing.id(),
         negative: value.is_none(),
@@ -172,7 +179,7 @@ where
         shape,
         meta: *meta,
     };
-    let mut extensions = Extensions::default();
+    let mut extensions = Extensions { tags, ..Extensions::default() };
     #[cfg_attr(not(feature = "seal"), allow(unused_mut))]
     let mut bytes = match value {
         None => envelope::begin(0),
@@ -195,7 +202,7 @@ fn write<P, T>(
     packing: &P,
     value: &T,
     header: &mut Header,
-    extensions: &mut Extensions,
+    extensions: &mut Extensions<'_>,
 ) -> Result<Vec<u8>, EncodeError>
 where
     P: Packing,
@@ -231,6 +238,8 @@ pub struct Unpacked<'a> {
     pub header: Header,
     /// The dictionary it was compressed with.
     dictionary: Option<u64>,
+    /// What it depends on, as the engine wrote it.
+    pub tags: &'a [u8],
     /// What the codec wrote, perhaps compressed.
     payload: Cow<'a, [u8]>,
 }
@@ -250,17 +259,17 @@ pub(crate) fn unpack<'a, P: Packing>(
     limit: usize,
 ) -> Result<Unpacked<'a>, Refusal> {
     let opened = envelope::open(bytes, key, limit)?;
-    let dictionary = opened.extensions.dictionary;
+    let Extensions { dictionary, tags, .. } = opened.extensions;
     #[cfg(feature = "seal")]
     if let Some(keys) = packing.keys() {
         let payload = keys.unseal(&opened, key)?;
-        return Ok(Unpacked { header: opened.header, dictionary, payload });
+        return Ok(Unpacked { header: opened.header, dictionary, tags, payload });
     }
     let _ = packing;
     if opened.header.sealed {
         return Err(Refusal::Sealed);
     }
-    Ok(Unpacked { header: opened.header, dictionary, payload: Cow::Borrowed(opened.payload) })
+    Ok(Unpacked { header: opened.header, dictionary, tags, payload: Cow::Borrowed(opened.payload) })
 }
 
 /// Decodes an unpacked entry's value, through the inner two stages.
@@ -269,7 +278,7 @@ where
     P: Packing,
     T: DeserializeOwned,
 {
-    let Unpacked { header, dictionary, payload } = unpacked;
+    let Unpacked { header, dictionary, payload, .. } = unpacked;
     if !header.compressed {
         return packing.decode(header.codec, payload);
     }

@@ -62,7 +62,7 @@ impl Keys {
         &self,
         bytes: &mut Vec<u8>,
         header: &mut Header,
-        extensions: &mut Extensions,
+        extensions: &mut Extensions<'_>,
         key: &[u8],
     ) -> Result<(), EncodeError> {
         let mut nonce = [0; _];

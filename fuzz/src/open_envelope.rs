@@ -59,7 +59,7 @@ fn described(input: &Input<'_>) -> (Header, Extensions) {
     let shape = Shape::from_value(shape);
     let header = Header { codec: CodecId(codec), negative, compressed, sealed, shape, meta };
     let seal = input.seal.map(|(key_id, nonce)| SealNote { key_id, nonce });
-    (header, Extensions { dictionary: input.dictionary, seal })
+    (header, Extensions { dictionary: input.dictionary, seal, ..Extensions::default() })
 }
 
 /// Why such an envelope must not open.

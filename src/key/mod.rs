@@ -18,8 +18,9 @@ use std::fmt::{self, Display, Write};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::list::ListKey;
+pub(crate) use self::wire::encode;
 pub(crate) use self::wire::encode_namespace;
-use self::wire::{Bytes, decode, encode, encode_raw};
+use self::wire::{Bytes, decode, encode_raw};
 use crate::{CacheEntity, Error};
 
 /// The most bytes a key may have on the wire, its namespace not counted.
@@ -95,6 +96,11 @@ impl Key {
     /// The key as L1 has it: different keys, different bytes.
     pub(crate) fn local(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The key that has these bytes in L1.
+    pub(crate) fn from_local(bytes: &[u8]) -> Self {
+        Self { bytes: Bytes::from_slice(bytes), failed: false }
     }
 
     fn of_kind(prefix: &str) -> Self {
@@ -189,6 +195,16 @@ impl Prefix {
             None => encode(key.as_bytes(), false, |byte| encoded.push(byte)),
         }
         Self { decoded: decode(&encoded), encoded }
+    }
+
+    /// The prefix that reads so on the wire, the namespace left out.
+    pub(crate) fn from_encoded(encoded: &[u8]) -> Self {
+        Self { decoded: decode(encoded), encoded: Bytes::from_slice(encoded) }
+    }
+
+    /// As it is on the wire, the namespace left out.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        &self.encoded
     }
 
     /// As servers see it.

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 const RAW: &[u8] = b"%raw";
 
 /// Percent-encodes what must be, the colon too if asked.
-pub(super) fn encode(bytes: &[u8], colon: bool, mut push: impl FnMut(u8)) {
+pub(crate) fn encode(bytes: &[u8], colon: bool, mut push: impl FnMut(u8)) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for &byte in bytes {
         let unsafe_byte = byte <= b' '

@@ -6,7 +6,7 @@
 use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
-use tiered_tiers::{Found, TierError};
+use tiered_tiers::{Fill, Found, TierError};
 
 use super::{Budget, L2, filled, looked};
 use crate::{
@@ -26,7 +26,7 @@ impl L2 {
     ) -> Vec<Result<Option<Found>, TierError>> {
         let mut found = Vec::with_capacity(keys.len());
         for piece in keys.chunks(PIECE) {
-            self.renew(budget, !found.is_empty());
+            self.replenish(budget, !found.is_empty());
             let get = self.tier.get_many(piece);
             found.extend(self.run_many(Op::Get, budget, piece.len(), get, looked).await);
         }
@@ -39,10 +39,10 @@ impl L2 {
         entries: &[(&[u8], Bytes, Duration)],
         slot: Slot,
         budget: &mut Budget,
-    ) -> Vec<Result<(), TierError>> {
+    ) -> Vec<Result<Fill, TierError>> {
         let mut stored = Vec::with_capacity(entries.len());
         for piece in entries.chunks(PIECE) {
-            self.renew(budget, !stored.is_empty());
+            self.replenish(budget, !stored.is_empty());
             stored.extend(self.set_piece(piece, slot, budget).await);
         }
         stored
@@ -53,7 +53,7 @@ impl L2 {
         entries: &[(&[u8], Bytes, Duration)],
         slot: Slot,
         budget: &mut Budget,
-    ) -> Vec<Result<(), TierError>> {
+    ) -> Vec<Result<Fill, TierError>> {
         let slots: Vec<_> = entries.iter().map(|(wire, ..)| slot.key(wire)).collect();
         let others: Vec<_> = entries.iter().map(|(wire, ..)| slot.other().key(wire)).collect();
         let mut homes = Vec::with_capacity(entries.len());
@@ -79,8 +79,7 @@ impl L2 {
             }
             stored
         };
-        let stored = self.run_many(Op::Set, budget, entries.len(), set, filled).await;
-        stored.into_iter().map(|stored| stored.map(drop)).collect()
+        self.run_many(Op::Set, budget, entries.len(), set, filled).await
     }
 
     /// As [`delete`](Self::delete), for several keys.
@@ -91,7 +90,7 @@ impl L2 {
     ) -> Vec<Result<(), TierError>> {
         let mut dropped = Vec::with_capacity(wires.len());
         for piece in wires.chunks(PIECE) {
-            self.renew(budget, !dropped.is_empty());
+            self.replenish(budget, !dropped.is_empty());
             dropped.extend(self.delete_piece(piece, budget).await);
         }
         dropped
@@ -121,7 +120,7 @@ impl L2 {
     }
 
     /// A budget for the next piece, unless the last one has spent its own.
-    fn renew(&self, budget: &mut Budget, is_next: bool) {
+    fn replenish(&self, budget: &mut Budget, is_next: bool) {
         if is_next && !budget.is_spent() {
             *budget = self.budget();
         }

@@ -4,6 +4,8 @@
 //! server costs it once and not at each step. The first failure spends the rest.
 
 mod batch;
+mod generations;
+mod runs;
 
 pub(crate) use self::batch::PIECE;
 
@@ -52,6 +54,21 @@ pub(crate) struct Budget(Duration);
 impl Budget {
     /// Nothing is left of it.
     pub(crate) const SPENT: Self = Self(Duration::ZERO);
+
+    /// So much for one logical operation.
+    pub(crate) fn of(time: Duration) -> Self {
+        Self(time)
+    }
+
+    /// What is left of it.
+    pub(crate) fn left(&self) -> Duration {
+        self.0
+    }
+
+    /// Takes off what an operation took; one that failed leaves nothing.
+    pub(crate) fn spend(&mut self, took: Duration, is_ok: bool) {
+        self.0 = if is_ok { self.0.saturating_sub(took) } else { Duration::ZERO };
+    }
 
     /// Whether a failure or the clock has used it up.
     pub(crate) fn is_spent(&self) -> bool {
@@ -171,6 +188,18 @@ impl L2 {
         .await
     }
 
+    /// Lets a lease live on. Says whether its token still stood.
+    pub(crate) async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        budget: &mut Budget,
+    ) -> Result<bool, TierError> {
+        let seen = |stood: &bool| if *stood { OpResult::Granted } else { OpResult::Refused };
+        let renew = async { self.tier.renew(key, token, self.lease_for).await };
+        self.run(Op::Renew, budget, renew, seen).await
+    }
+
     pub(crate) async fn fill(
         &self,
         key: &[u8],
@@ -202,7 +231,7 @@ impl L2 {
         bytes: Bytes,
         life: Duration,
         budget: &mut Budget,
-    ) -> Result<(), TierError> {
+    ) -> Result<Fill, TierError> {
         self.note_life(life);
         let (slot, other) = (slot.key(wire), slot.other().key(wire));
         let set = async {
@@ -210,7 +239,7 @@ impl L2 {
             self.tier.delete(&other).await?;
             Ok(stored)
         };
-        self.run(Op::Set, budget, set, filled).await.map(drop)
+        self.run(Op::Set, budget, set, filled).await
     }
 
     /// Drops one slot, by its key.
@@ -255,7 +284,10 @@ impl L2 {
         if result.is_err() {
             *budget = Budget::SPENT;
         }
-        self.tell(result.as_ref().err());
+        // A tier that cannot do something has not failed.
+        if !matches!(result, Err(TierError::Unsupported(_))) {
+            self.tell(result.as_ref().err());
+        }
         result
     }
 
@@ -282,7 +314,7 @@ impl L2 {
         };
         let took = start.elapsed();
         self.meter.op_time(op, took);
-        budget.0 = if result.is_ok() { budget.0.saturating_sub(took) } else { Duration::ZERO };
+        budget.spend(took, result.is_ok());
         result
     }
 

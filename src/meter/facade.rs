@@ -16,6 +16,9 @@ pub(super) struct Facade {
     op_seconds: Vec<Histogram>,
     load_seconds: Vec<Histogram>,
     coalesced: Counter,
+    lease_waits: Counter,
+    unstored_loads: Counter,
+    bus_heard: Counter,
     cache: SharedString,
 }
 
@@ -61,6 +64,9 @@ impl Facade {
                 .map(|result| histogram!("tiered_load_seconds", "cache" => cache.clone(), "result" => *result))
                 .collect(),
             coalesced: counter!("tiered_loads_coalesced_total", "cache" => cache.clone()),
+            lease_waits: counter!("tiered_lease_waits_total", "cache" => cache.clone()),
+            unstored_loads: counter!("tiered_loads_unstored_total", "cache" => cache.clone()),
+            bus_heard: counter!("tiered_bus_messages_total", "cache" => cache.clone()),
             cache,
         }
     }
@@ -98,6 +104,24 @@ impl Facade {
         self.coalesced.increment(1);
     }
 
+    pub(super) fn lease_wait(&self) {
+        self.lease_waits.increment(1);
+    }
+
+    pub(super) fn unstored_load(&self) {
+        self.unstored_loads.increment(1);
+    }
+
+    pub(super) fn bus_heard(&self, messages: u64) {
+        self.bus_heard.increment(messages);
+    }
+
+    /// Rare: looked up each time.
+    pub(super) fn bus_void(&self, reason: &'static str) {
+        counter!("tiered_bus_voids_total", "cache" => self.cache.clone(), "reason" => reason)
+            .increment(1);
+    }
+
     /// Rare, and with many reasons: looked up each time.
     pub(super) fn decode_failure(&self, reason: &'static str) {
         counter!("tiered_decode_failures_total", "cache" => self.cache.clone(), "reason" => reason)
@@ -109,10 +133,12 @@ impl Facade {
 fn possible(op: &str, result: &str) -> bool {
     match result {
         "timeout" | "error" => true,
-        "ok" => matches!(op, "release" | "set" | "delete" | "clear" | "ping"),
+        "ok" => matches!(op, "release" | "set" | "delete" | "clear" | "ping" | "tag"),
         "hit" | "miss" => op == "get",
-        "granted" | "held" => op == "lease",
-        "stored" | "refused" => op == "fill",
+        "granted" => matches!(op, "lease" | "renew"),
+        "held" | "on_hold" => op == "lease",
+        "stored" => matches!(op, "fill" | "set"),
+        "refused" => matches!(op, "fill" | "renew" | "set"),
         "skipped" => matches!(op, "fill" | "set"),
         _ => false,
     }
@@ -132,4 +158,17 @@ fn describe() {
         "Stored entries that were refused, by reason."
     );
     describe_counter!("tiered_loads_coalesced_total", "Reads that waited for another read's walk.");
+    describe_counter!(
+        "tiered_lease_waits_total",
+        "Reads that waited for another process' load of the key."
+    );
+    describe_counter!(
+        "tiered_loads_unstored_total",
+        "Loads without a lease: not stored on the cache server."
+    );
+    describe_counter!("tiered_bus_messages_total", "Messages heard on the bus, own ones included.");
+    describe_counter!(
+        "tiered_bus_voids_total",
+        "How often all of L1 lost the bus' proof, by reason."
+    );
 }

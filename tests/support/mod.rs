@@ -1,6 +1,7 @@
 //! What the scenarios share: a remote tier that can be broken, and caches over it.
 
 mod log;
+mod net;
 mod switchable;
 
 use std::{
@@ -17,6 +18,7 @@ use tiered::{
 };
 
 pub use self::log::Log;
+pub use self::net::{Net, has_heard, in_l1, listens, proven, reproven};
 pub use self::switchable::{State, Switchable};
 
 pub const SECOND: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tiered::tiers::{
-    Abilities, Claim, Fill, Found, Lease, LeaseToken, Memory, Progress, RemoteTier, TierError,
+    Abilities, Claim, Fill, Found, HoldEnd, Incarnation, Lease, LeaseToken, Memory, Progress,
+    RemoteTier, TierError,
 };
 use tokio::sync::Semaphore;
 
@@ -41,6 +42,10 @@ pub struct Switchable {
     gets: Arc<AtomicUsize>,
     batches: Arc<AtomicUsize>,
     unclearable: bool,
+    /// The run of its server that it tells; 0 for none.
+    run: Arc<AtomicU64>,
+    /// It has to ask for it.
+    asks: Arc<AtomicBool>,
 }
 
 impl Switchable {
@@ -54,6 +59,8 @@ impl Switchable {
             gets: Arc::default(),
             batches: Arc::default(),
             unclearable: false,
+            run: Arc::default(),
+            asks: Arc::default(),
         }
     }
 
@@ -76,6 +83,24 @@ impl Switchable {
     pub fn unclearable(mut self) -> Self {
         self.unclearable = true;
         self
+    }
+
+    /// From now on it is that run of its server that answers, with all that was there before.
+    pub fn restart(&self, run: u64) {
+        self.run.store(run, Ordering::SeqCst);
+    }
+
+    /// From now on it has to ask for the run, which takes a moment.
+    pub fn asks_for_its_run(&self) {
+        self.asks.store(true, Ordering::SeqCst);
+    }
+
+    fn told(&self) -> Option<Incarnation> {
+        Some(self.run.load(Ordering::SeqCst)).filter(|run| *run != 0).map(Incarnation::new)
+    }
+
+    fn by_this_run(&self, found: Option<Found>) -> Option<Found> {
+        found.map(|found| Found { incarnation: self.told(), ..found })
     }
 
     pub fn switch(&self, state: State) {
@@ -130,12 +155,27 @@ impl RemoteTier for Switchable {
     }
     async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError> {
         self.gets.fetch_add(1, Ordering::SeqCst);
-        self.pass(key, self.inner.get(key)).await?
+        self.pass(key, self.inner.get(key)).await?.map(|found| self.by_this_run(found))
     }
     async fn get_many(&self, keys: &[&[u8]]) -> Vec<Result<Option<Found>, TierError>> {
         self.batches.fetch_add(1, Ordering::SeqCst);
         let each = keys.iter().map(|key| self.pass(key, self.inner.get(key)));
-        join_all(each).await.into_iter().map(|got| got.and_then(|got| got)).collect()
+        let got = join_all(each).await.into_iter().map(|got| got.and_then(|got| got));
+        got.map(|got| got.map(|found| self.by_this_run(found))).collect()
+    }
+    async fn incarnation(&self, _: &[u8]) -> Result<Option<Incarnation>, TierError> {
+        if self.told().is_none() {
+            return Ok(None);
+        }
+        if self.asks.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+        let state = *self.state.lock().unwrap();
+        match state {
+            State::Failing => Err(TierError::Unreachable("switched off".into())),
+            State::Hanging => std::future::pending().await,
+            _ => Ok(self.told()),
+        }
     }
     async fn set_many(&self, entries: &[(&[u8], Bytes, Duration)]) -> Vec<Result<Fill, TierError>> {
         self.batches.fetch_add(1, Ordering::SeqCst);
@@ -160,7 +200,11 @@ impl RemoteTier for Switchable {
         life: Duration,
         claim: Claim,
     ) -> Result<Lease, TierError> {
-        self.pass(key, self.inner.lease(key, token, life, claim)).await?
+        Ok(match self.pass(key, self.inner.lease(key, token, life, claim)).await?? {
+            Lease::Granted(found) => Lease::Granted(self.by_this_run(found)),
+            Lease::Held(found) => Lease::Held(self.by_this_run(found)),
+            Lease::OnHold => Lease::OnHold,
+        })
     }
     async fn fill(
         &self,
@@ -173,6 +217,25 @@ impl RemoteTier for Switchable {
     }
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.pass(key, self.inner.release(key, token)).await?
+    }
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.pass(key, self.inner.renew(key, token, life)).await?
+    }
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        self.pass(key, self.inner.hold(key, token, life)).await?
+    }
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        self.pass(key, self.inner.end_hold(key, token, lease)).await?
     }
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         self.pass(key, self.inner.set(key, bytes, life)).await?

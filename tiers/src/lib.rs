@@ -15,6 +15,7 @@
 //! | [`Memcached`] | remote | `memcached` |
 //! | [`Chain`] | remote, two of them as one: `near.then(far)` | always |
 //! | [`LocalBus`] | bus, in this process | always |
+//! | [`RedisBus`] | bus, on Redis Streams | `redis` |
 //!
 //! A new tier is one file here that implements one of the contracts.
 
@@ -53,7 +54,7 @@ pub use self::moka::Moka;
 #[cfg(feature = "quick")]
 pub use self::quick::Quick;
 #[cfg(feature = "redis")]
-pub use self::redis::Redis;
+pub use self::redis::{Redis, RedisBus};
 pub use self::{
     bus::{Bus, BusPolled, LogName},
     chain::Chain,

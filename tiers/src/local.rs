@@ -24,6 +24,8 @@ pub struct LocalEntry {
     pub value: Value,
     /// What the engine judges it by.
     pub meta: LocalMeta,
+    /// Where the engine looks up whether what the entry depends on still stands: places and counts.
+    pub marks: Option<Arc<[(u32, u64)]>>,
 }
 
 /// What the engine judges an entry by. All instants are of the engine's [`Clock`](crate::Clock).
@@ -36,8 +38,10 @@ pub struct LocalMeta {
     /// Until when the value may stand in where all else fails; it is forgotten then. Over a shared L2
     /// that can be before `fresh_until`.
     pub stale_until: Instant,
-    /// Until when L1 may serve it without asking L2.
+    /// Until when L1 may serve it without asking L2, whatever is heard on the bus.
     pub proven_until: Instant,
+    /// The generation of the bus' view that it was kept under, which may prove it for longer; 0 for none.
+    pub generation: u64,
     /// The type of the value; negative entries have one too.
     pub type_id: std::any::TypeId,
     /// The schema version it was stored under.

@@ -100,6 +100,12 @@ impl LeaseToken {
         Self(token)
     }
 
+    /// The token that came over the wire.
+    #[cfg(feature = "redis")]
+    pub(crate) fn from_wire(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     /// The token as it goes over the wire.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
@@ -217,36 +223,28 @@ pub trait RemoteTier: Send + Sync + Debug + 'static {
 
     /// Lets the lease of `key` live for `life` from now, if `token` still holds it; says whether it does. A
     /// renewal may be late: it must not take a lease that was dropped.
-    async fn renew(
-        &self,
-        key: &[u8],
-        token: LeaseToken,
-        life: Duration,
-    ) -> Result<bool, TierError> {
-        let _ = (key, token, life);
-        Err(TierError::Unsupported("renewal of leases".into()))
-    }
+    async fn renew(&self, key: &[u8], token: LeaseToken, life: Duration)
+    -> Result<bool, TierError>;
 
     /// Drops the value and the lease of `key`, and holds it for `life`: no lease is granted, not even by force. With
     /// a token that holds it already, for `life` from now. Several may hold a key at once.
     ///
-    /// A late command of a holder that gave up holds the key until its life is over, and harms nothing else.
-    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
-        let _ = (key, token, life);
-        Err(TierError::Unsupported("holds".into()))
-    }
+    /// A late command of a holder that gave up holds the key until its life is over, and harms nothing else. After an
+    /// error, or when the future is dropped, the key may or may not be held, and what it had may or may not be gone.
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError>;
 
     /// Drops the value and the lease of `key`, and the hold of `token`. A `lease` (its token and its life) is granted
-    /// in the same step if no other hold stood since this one began: [`HoldEnd::Alone`].
+    /// in the same step if no other hold stood since this one began: [`HoldEnd::Alone`]. A tier that cannot tell
+    /// answers [`HoldEnd::Overlapped`]; one that has no room for that lease lets its fill be refused.
+    ///
+    /// After an error the hold may or may not stand, until its life is over; it may be asked for again, and is then
+    /// perhaps [`HoldEnd::Lost`] because it ended the first time.
     async fn end_hold(
         &self,
         key: &[u8],
         token: LeaseToken,
         lease: Option<(LeaseToken, Duration)>,
-    ) -> Result<HoldEnd, TierError> {
-        let _ = (key, token, lease);
-        Err(TierError::Unsupported("holds".into()))
-    }
+    ) -> Result<HoldEnd, TierError>;
 
     /// The run of the server that `key` is stored on, as far as the tier's connection to it knows; dials if there
     /// is none. `None` from a tier that cannot tell. What is asked *before* a lease or a `set` may be older than the

@@ -1,7 +1,7 @@
 //! What an envelope says beyond its header: a sequence of `[kind u8][length u16][bytes]`.
 //!
-//! Readers skip the kinds they do not know, so an extension may carry only what an entry can be
-//! served without, or what a flag in the header announces.
+//! Readers skip the kinds they do not know, so a new extension may carry only what an entry can be
+//! served without, or what a flag in the header announces. Those below are known to every reader of the format.
 
 use super::Refusal;
 
@@ -10,14 +10,20 @@ pub(crate) const NONCE_LEN: usize = 24;
 
 const DICTIONARY: u8 = 1;
 const SEAL: u8 = 2;
+const TAGS: u8 = 3;
+/// The most bytes that an extension can have.
+pub const MAX_TAGS_LEN: usize = u16::MAX as usize;
 
 /// The extensions that this version knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extensions {
+pub struct Extensions<'a> {
     /// The dictionary that the payload was compressed with, by the xxh3-64 of its bytes.
     pub dictionary: Option<u64>,
     /// What the payload was encrypted with.
     pub seal: Option<SealNote>,
+    /// What the entry depends on, as the engine writes it; nothing for an entry without tags. At most
+    /// [`MAX_TAGS_LEN`] bytes.
+    pub tags: &'a [u8],
 }
 
 /// What a payload was encrypted with.
@@ -29,7 +35,7 @@ pub struct SealNote {
     pub nonce: [u8; NONCE_LEN],
 }
 
-impl Extensions {
+impl<'a> Extensions<'a> {
     /// Appends them, in the order of their kinds.
     pub(crate) fn append(&self, out: &mut Vec<u8>) {
         if let Some(dictionary) = self.dictionary {
@@ -38,6 +44,9 @@ impl Extensions {
         if let Some(SealNote { key_id, nonce }) = &self.seal {
             put(out, SEAL, &[&key_id.to_le_bytes(), nonce]);
         }
+        if !self.tags.is_empty() {
+            put(out, TAGS, &[self.tags]);
+        }
     }
 
     /// Reads them out of an envelope's tail.
@@ -45,7 +54,7 @@ impl Extensions {
     /// # Errors
     /// [`Refusal::Length`] if they do not add up, [`Refusal::Extension`] for a known one that is
     /// not as it must be, or that is there twice.
-    pub(crate) fn read(mut tail: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn read(mut tail: &'a [u8]) -> Result<Self, Refusal> {
         let mut found = Self::default();
         while let Some((&[kind, low, high], behind)) = tail.split_first_chunk() {
             let len = u16::from_le_bytes([low, high]).into();
@@ -60,6 +69,8 @@ impl Extensions {
                     let note = SealNote::read(bytes).ok_or(Refusal::Extension)?;
                     found.seal.replace(note).is_none()
                 }
+                TAGS if bytes.is_empty() => return Err(Refusal::Extension),
+                TAGS => std::mem::replace(&mut found.tags, bytes).is_empty(),
                 _ => true,
             };
             if !is_new {
@@ -81,7 +92,7 @@ impl SealNote {
 fn put(out: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     out.push(kind);
-    // Every known kind has a few bytes.
+    // Every known kind has a few bytes, and tags are bounded by whoever writes them.
     out.extend_from_slice(&u16::try_from(len).unwrap_or(u16::MAX).to_le_bytes());
     for part in parts {
         out.extend_from_slice(part);

@@ -8,7 +8,8 @@ use super::{KEY, entry, entry_of, header, seal_note};
 fn entries() -> [Vec<u8>; 2] {
     let payload = b"a payload of some length";
     let full = Header { compressed: true, sealed: true, ..header() };
-    let extensions = Extensions { dictionary: Some(5), seal: Some(seal_note()) };
+    let extensions =
+        Extensions { dictionary: Some(5), seal: Some(seal_note()), ..Extensions::default() };
     [entry(&header(), payload), entry_of(&full, &extensions, KEY, payload)]
 }
 

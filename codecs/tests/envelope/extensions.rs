@@ -20,18 +20,30 @@ fn seal() -> Vec<u8> {
 }
 
 /// What an entry with these flags and this tail says besides its header.
-fn read(flags: u16, tail: &[&[u8]]) -> Result<Extensions, Refusal> {
-    open(&with_tail(flags, b"payload", &tail.concat()), KEY, 100_000).map(|it| it.extensions)
+fn read(flags: u16, tail: &[&[u8]]) -> Result<Extensions<'static>, Refusal> {
+    let entry = with_tail(flags, b"payload", &tail.concat()).leak();
+    open(entry, KEY, 100_000).map(|it| it.extensions)
 }
 
-const NONE: Extensions = Extensions { dictionary: None, seal: None };
+#[test]
+fn tags_are_read_once_and_never_empty() {
+    let tags = [3, 4, 0, b't', b'a', b'g', b's'];
+    let read_tags = Extensions { tags: b"tags", ..NONE };
+    assert_eq!(read(0, &[&tags]), Ok(read_tags));
+    assert_eq!(read(COMPRESSED, &[&dictionary(), &tags]).map(|it| it.tags), Ok(&b"tags"[..]));
+    assert_eq!(read(0, &[&tags, &tags]), Err(Refusal::Extension));
+    assert_eq!(read(0, &[&[3, 0, 0]]), Err(Refusal::Extension));
+    assert_eq!(read(0, &[&tags[..6]]), Err(Refusal::Length));
+}
+
+const NONE: Extensions<'static> = Extensions { dictionary: None, seal: None, tags: &[] };
 const NOTE: SealNote = SealNote { key_id: 5, nonce: [8; 24] };
 
 #[test]
 fn each_is_read_where_its_flag_is_set() {
     let dictionary_read = Extensions { dictionary: Some(7), ..NONE };
     let seal_read = Extensions { seal: Some(NOTE), ..NONE };
-    let both = Extensions { dictionary: Some(7), seal: Some(NOTE) };
+    let both = Extensions { dictionary: Some(7), seal: Some(NOTE), ..Extensions::default() };
     assert_eq!(read(0, &[]), Ok(NONE));
     assert_eq!(read(COMPRESSED, &[]), Ok(NONE));
     assert_eq!(read(COMPRESSED, &[&dictionary()]), Ok(dictionary_read));
@@ -87,7 +99,7 @@ fn those_of_a_later_writer_are_skipped() {
     assert_eq!(read(0, &[&longest]), Ok(NONE));
     assert_eq!(read(0, &[&extension(9, b"a"), &extension(9, b"a"), &extension(10, b"")]), Ok(NONE));
     let between = [&extension(9, b"a")[..], &seal(), &extension(0, b""), &dictionary()];
-    let both = Extensions { dictionary: Some(7), seal: Some(NOTE) };
+    let both = Extensions { dictionary: Some(7), seal: Some(NOTE), ..Extensions::default() };
     assert_eq!(read(COMPRESSED | SEALED, &between), Ok(both));
 }
 

@@ -108,6 +108,7 @@ proptest! {
         stored_ms in 0_u64..1 << 48,
         (incarnation, source_version) in any::<(u64, u64)>(),
         (dictionary, key_id, nonce) in any::<(Option<u64>, u32, [u8; 24])>(),
+        tags in proptest::collection::vec(any::<u8>(), 0..40),
     ) {
         let header = Header {
             codec: CodecId(codec),
@@ -120,6 +121,7 @@ proptest! {
         let extensions = Extensions {
             dictionary: dictionary.filter(|_| compressed),
             seal: sealed.then_some(SealNote { key_id, nonce }),
+            tags: &tags,
         };
         let entry = entry_of(&header, &extensions, &key, &payload);
         let vouched = [&entry[8..HEADER_LEN], &entry[HEADER_LEN + payload.len()..]];

@@ -21,9 +21,15 @@ fn a_value_costs_64_bytes() {
 #[test]
 fn an_extension_costs_three_bytes_and_itself() {
     let len = |extensions| entry_of(&header(), &extensions, KEY, b"").len() - 64;
-    assert_eq!(len(Extensions { dictionary: Some(1), seal: None }), 3 + 8);
-    assert_eq!(len(Extensions { dictionary: None, seal: Some(seal_note()) }), 3 + 4 + 24);
-    assert_eq!(len(Extensions { dictionary: Some(1), seal: Some(seal_note()) }), 11 + 31);
+    assert_eq!(len(Extensions { dictionary: Some(1), seal: None, ..Extensions::default() }), 3 + 8);
+    assert_eq!(
+        len(Extensions { dictionary: None, seal: Some(seal_note()), ..Extensions::default() }),
+        3 + 4 + 24
+    );
+    assert_eq!(
+        len(Extensions { dictionary: Some(1), seal: Some(seal_note()), ..Extensions::default() }),
+        11 + 31
+    );
 }
 
 #[test]
@@ -51,8 +57,11 @@ fn the_layout_is_pinned() {
 #[test]
 fn the_layout_with_every_extension_is_pinned() {
     let header = Header { codec: CodecId(3), compressed: true, sealed: true, ..header() };
-    let extensions =
-        Extensions { dictionary: Some(0x6162_6364_6566_6768), seal: Some(seal_note()) };
+    let extensions = Extensions {
+        dictionary: Some(0x6162_6364_6566_6768),
+        seal: Some(seal_note()),
+        ..Extensions::default()
+    };
     assert_eq!(
         hex(&entry_of(&header, &extensions, KEY, b"payload")),
         concat!(
@@ -102,7 +111,11 @@ fn what_was_finished_is_opened() {
 #[test]
 fn what_was_finished_with_extensions_is_opened() {
     let header = Header { compressed: true, sealed: true, ..header() };
-    let extensions = Extensions { dictionary: Some(u64::MAX - 1), seal: Some(seal_note()) };
+    let extensions = Extensions {
+        dictionary: Some(u64::MAX - 1),
+        seal: Some(seal_note()),
+        ..Extensions::default()
+    };
     let entry = entry_of(&header, &extensions, KEY, b"payload");
     let vouched = [&entry[8..64], &entry[71..]];
     let opened = Opened { header, extensions, payload: b"payload", vouched };

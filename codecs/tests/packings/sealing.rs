@@ -61,7 +61,12 @@ fn by_hand(header: Header, plain: &[u8], later: &[u8]) -> Vec<u8> {
     entry.extend_from_slice(plain);
     entry.extend_from_slice(&[0; 16]);
     let len = plain.len() + 16;
-    envelope::finish(&mut entry, &header, &Extensions { seal: Some(note), dictionary: None }, KEY);
+    envelope::finish(
+        &mut entry,
+        &header,
+        &Extensions { seal: Some(note), ..Extensions::default() },
+        KEY,
+    );
     entry.extend_from_slice(later);
     let data = associated(&entry, len, KEY);
     let payload = InOutBuf::from(&mut entry[64..64 + plain.len()]);
@@ -107,7 +112,7 @@ fn a_sealed_payload_shorter_than_a_tag_is_refused() {
     for len in 0..16 {
         let mut entry = envelope::begin(0);
         entry.resize(64 + len, 0);
-        let extensions = Extensions { seal: Some(note), dictionary: None };
+        let extensions = Extensions { seal: Some(note), ..Extensions::default() };
         envelope::finish(&mut entry, &header(), &extensions, KEY);
         assert_eq!(read::<Order>(&sealed(), &entry), Err(SEALED), "{len} bytes");
     }

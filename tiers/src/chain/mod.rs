@@ -24,6 +24,12 @@
 //! 7. A command that executes late, after its caller gave up: a lease near whose answer never came is never
 //!    filled under, whenever it arrives; a copy that is late meets 1, 3 or 5; a late delete only takes away.
 //! 8. A clear drops leases and values far, then leases and values near: as 1 and 3.
+//! 9. A hold, and its end, is a delete with a hold at the far tier: they drop far, then near, as 1 to 4. While it
+//!    stands nothing is stored far, so there is nothing to copy; a near tier knows of no holds.
+//! 10. The near server comes back with old data, and has a copy again, or a lease, that 1 to 8 had dropped: the
+//!     copy is of its earlier run, and none; so is one that is made under that lease, for its run was asked before it.
+//! 11. The far server does. It answers in another run, which is what a copy of that answer says, and what the reader
+//!     judges. A copy from before says the run before: it went through all of the above, and is as good as it was.
 //!
 //! In each, a near tier that cannot be settled is an error of the whole write: it may hold what is old, and
 //! the engine then keeps the key pending, and does not read it, until both tiers are reached.
@@ -47,9 +53,13 @@ use bytes::Bytes;
 use futures_util::future::join;
 use tokio::time::Instant;
 
-use self::near::Seen;
+use self::{
+    near::{Place, Seen},
+    shortened::Runs,
+};
 use crate::{
-    Abilities, Claim, ConfigError, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError,
+    Abilities, Claim, ConfigError, Fill, Found, HoldEnd, Incarnation, Lease, LeaseToken, Progress,
+    RemoteTier, TierError,
 };
 
 /// The share of a read that a near tier has, unless told.
@@ -136,15 +146,15 @@ impl<N: RemoteTier, F: RemoteTier> Chain<N, F> {
         far: impl Future<Output = Result<Fill, TierError>> + Send,
     ) -> Result<Fill, TierError> {
         let mut turn = self.turn();
-        let token = turn.claim(key).await;
+        let place = turn.claim(key).await;
         match far.await {
             Ok(filled) => {
                 let copy = (filled == Fill::Stored).then_some((bytes, life));
-                self.settle(key, token, copy).await.map(|()| filled)
+                self.settle(key, place, copy).await.map(|()| filled)
             }
             Err(error) => {
                 // Nobody knows what the far tier has now; what is near stays, for those who only read.
-                turn.release(key, token).await;
+                turn.release(key, place).await;
                 Err(error)
             }
         }
@@ -155,13 +165,17 @@ impl<N: RemoteTier, F: RemoteTier> Chain<N, F> {
     async fn settle(
         &self,
         key: &[u8],
-        token: Option<LeaseToken>,
+        place: Option<Place>,
         copy: Option<(Bytes, Duration)>,
     ) -> Result<(), TierError> {
-        if let (Some(token), Some((bytes, life))) = (token, copy) {
+        // Asked now: what the far server has stored in a later run than the one it was asked about before is not
+        // to be taken for that one's.
+        if let (Some(place), Some((bytes, life))) = (place, copy)
+            && let Ok(far) = self.far.incarnation(key).await
+        {
             let life = life.min(self.far.abilities().longest_life);
-            let (bytes, life) = self.copy(bytes, life);
-            if matches!(self.near.fill(key, token, bytes, life).await, Ok(Fill::Stored)) {
+            let (bytes, life) = self.copy(bytes, life, Runs { near: place.run, far });
+            if matches!(self.near.fill(key, place.token, bytes, life).await, Ok(Fill::Stored)) {
                 return Ok(());
             }
         }
@@ -177,13 +191,13 @@ impl<N: RemoteTier, F: RemoteTier> RemoteTier for Chain<N, F> {
 
     async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError> {
         let mut turn = self.turn();
-        let token = match turn.look(key).await {
+        let place = match turn.look(key).await {
             Seen::Found(found) => return Ok(Some(found)),
-            Seen::Absent(token) => token,
+            Seen::Absent(place) => place,
         };
         let asked = Instant::now();
         let found = self.far.get(key).await;
-        turn.backfill(key, token, found.as_ref().ok().and_then(Option::as_ref), asked).await;
+        turn.backfill(key, place, found.as_ref().ok().and_then(Option::as_ref), asked).await;
         found
     }
 
@@ -219,6 +233,39 @@ impl<N: RemoteTier, F: RemoteTier> RemoteTier for Chain<N, F> {
         self.far.release(key, token).await
     }
 
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.far.renew(key, token, life).await
+    }
+
+    /// The far tier's; then the copy goes, whatever came of the first.
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        let far = self.far.hold(key, token, life).await;
+        let near = self.near.delete(key).await;
+        far.and(near)
+    }
+
+    /// As [`hold`](Self::hold): far, then near.
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        let far = self.far.end_hold(key, token, lease).await;
+        let near = self.near.delete(key).await;
+        far.and_then(|end| near.map(|()| end))
+    }
+
+    /// The far server's, for its entries are what the near tier has copies of.
+    async fn incarnation(&self, key: &[u8]) -> Result<Option<Incarnation>, TierError> {
+        self.far.incarnation(key).await
+    }
+
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         self.store(key, bytes.clone(), life, self.far.set(key, bytes, life)).await
     }
@@ -233,12 +280,12 @@ impl<N: RemoteTier, F: RemoteTier> RemoteTier for Chain<N, F> {
     async fn get_many(&self, keys: &[&[u8]]) -> Vec<Result<Option<Found>, TierError>> {
         let mut turn = self.turn();
         let seen = turn.look_many(keys).await;
-        let missing: Vec<(&[u8], Option<LeaseToken>)> = keys
+        let missing: Vec<(&[u8], Option<Place>)> = keys
             .iter()
             .zip(&seen)
             .filter_map(|(key, seen)| match seen {
                 Seen::Found(_) => None,
-                Seen::Absent(token) => Some((*key, *token)),
+                Seen::Absent(place) => Some((*key, *place)),
             })
             .collect();
         let absent: Vec<&[u8]> = missing.iter().map(|(key, _)| *key).collect();

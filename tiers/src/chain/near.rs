@@ -13,18 +13,32 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{Chain, shortened};
-use crate::{Claim, Found, Lease, LeaseToken, RemoteTier, TierError, remote::in_order};
+use super::{
+    Chain,
+    shortened::{self, Runs},
+};
+use crate::{
+    Claim, Found, Incarnation, Lease, LeaseToken, RemoteTier, TierError, remote::in_order,
+};
 
 /// How long a copy may be on its way, the read of the far tier included.
 const LEASE: Duration = Duration::from_secs(2);
+
+/// A lease in the near tier, under which a copy may be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) token: LeaseToken,
+    /// The run of the near server, which was asked before the lease: it may be older than the one that granted it,
+    /// and then the copy is none.
+    pub(super) run: Option<Incarnation>,
+}
 
 /// What the near tier has of a key.
 pub(super) enum Seen {
     /// A copy.
     Found(Found),
     /// None; with the lease under which one may be made, if it could be had.
-    Absent(Option<LeaseToken>),
+    Absent(Option<Place>),
 }
 
 /// The near tier in one operation.
@@ -41,9 +55,9 @@ impl<N: RemoteTier, F: RemoteTier> Chain<N, F> {
     }
 
     /// What the near tier stores of a value that has so long to live, and for how long.
-    pub(super) fn copy(&self, bytes: Bytes, life: Duration) -> (Bytes, Duration) {
+    pub(super) fn copy(&self, bytes: Bytes, life: Duration, runs: Runs) -> (Bytes, Duration) {
         let stay = self.near_for.unwrap_or(Duration::MAX).min(self.near.abilities().longest_life);
-        shortened::wrap(bytes, life, stay)
+        shortened::wrap(bytes, life, stay, runs)
     }
 }
 
@@ -60,23 +74,22 @@ impl<N: RemoteTier, F: RemoteTier> Turn<'_, N, F> {
     }
 
     async fn look_again(&mut self, key: &[u8]) -> Seen {
-        let token = LeaseToken::random();
-        let lease = self.chain.near.lease(key, token, LEASE, Claim::IfFree);
-        let (seen, unused) = leased(self.within(lease).await, token);
+        let lease = lease(&self.chain.near, key, Claim::IfFree);
+        let (seen, unused) = leased(self.within(lease).await);
         self.release(key, unused).await;
         seen
     }
 
     /// Takes the lease for a copy, whoever has it; `None` if the near tier does not answer.
-    pub(super) async fn claim(&mut self, key: &[u8]) -> Option<LeaseToken> {
-        let token = LeaseToken::random();
-        let lease = self.chain.near.lease(key, token, LEASE, Claim::ByForce);
-        matches!(self.within(lease).await, Ok(Lease::Granted(_))).then_some(token)
+    pub(super) async fn claim(&mut self, key: &[u8]) -> Option<Place> {
+        let (lease, place) =
+            self.within(lease(&self.chain.near, key, Claim::ByForce)).await.ok()?;
+        matches!(lease, Lease::Granted(_)).then_some(place)
     }
 
     /// Gives it up. One that cannot be ends by itself.
-    pub(super) async fn release(&mut self, key: &[u8], token: Option<LeaseToken>) {
-        if let Some(token) = token {
+    pub(super) async fn release(&mut self, key: &[u8], place: Option<Place>) {
+        if let Some(Place { token, .. }) = place {
             let _ = self.within(self.chain.near.release(key, token)).await;
         }
     }
@@ -85,17 +98,17 @@ impl<N: RemoteTier, F: RemoteTier> Turn<'_, N, F> {
     pub(super) async fn backfill(
         &mut self,
         key: &[u8],
-        token: Option<LeaseToken>,
+        place: Option<Place>,
         found: Option<&Found>,
         asked: Instant,
     ) {
-        let Some(token) = token else { return };
-        match found.and_then(|found| self.copy_of(found, asked)) {
+        let Some(place) = place else { return };
+        match found.and_then(|found| self.copy_of(found, place, asked)) {
             // Refused: it was overtaken. Failed: it is there or not, and under its token.
             Some((bytes, life)) => {
-                let _ = self.within(self.chain.near.fill(key, token, bytes, life)).await;
+                let _ = self.within(self.chain.near.fill(key, place.token, bytes, life)).await;
             }
-            None => self.release(key, Some(token)).await,
+            None => self.release(key, Some(place)).await,
         }
     }
 
@@ -123,10 +136,9 @@ impl<N: RemoteTier, F: RemoteTier> Turn<'_, N, F> {
                     Err(_) => Seen::Absent(None),
                     Ok(Some(found)) => Seen::Found(found),
                     Ok(None) => {
-                        let token = LeaseToken::random();
-                        let lease = near.lease(key, token, LEASE, Claim::IfFree);
-                        let (seen, unused) = leased(until_then(until, lease).await, token);
-                        if let Some(token) = unused {
+                        let lease = lease(near, key, Claim::IfFree);
+                        let (seen, unused) = leased(until_then(until, lease).await);
+                        if let Some(Place { token, .. }) = unused {
                             let _ = until_then(until, near.release(key, token)).await;
                         }
                         seen
@@ -143,15 +155,16 @@ impl<N: RemoteTier, F: RemoteTier> Turn<'_, N, F> {
     /// As [`backfill`](Self::backfill), for several keys.
     pub(super) async fn backfill_many(
         &mut self,
-        missing: &[(&[u8], Option<LeaseToken>)],
+        missing: &[(&[u8], Option<Place>)],
         answers: &[Result<Option<Found>, TierError>],
         asked: Instant,
     ) {
         let (near, until) = (&self.chain.near, self.until());
-        let copies = missing.iter().zip(answers).filter_map(|((key, token), answer)| {
-            let token = (*token)?;
+        let copies = missing.iter().zip(answers).filter_map(|((key, place), answer)| {
+            let place = (*place)?;
+            let token = place.token;
             let copy = answer.as_ref().ok().and_then(Option::as_ref);
-            let copy = copy.and_then(|found| self.copy_of(found, asked));
+            let copy = copy.and_then(|found| self.copy_of(found, place, asked));
             let step = async move {
                 let _ = match copy {
                     Some((bytes, life)) => {
@@ -167,9 +180,10 @@ impl<N: RemoteTier, F: RemoteTier> Turn<'_, N, F> {
 
     /// The copy to make of what the far tier was `asked` for then; `None` for a value that has no expiry, or
     /// is over.
-    fn copy_of(&self, found: &Found, asked: Instant) -> Option<(Bytes, Duration)> {
+    fn copy_of(&self, found: &Found, place: Place, asked: Instant) -> Option<(Bytes, Duration)> {
         let life = found.remaining?.checked_sub(asked.elapsed())?;
-        let copy = || self.chain.copy(found.bytes.clone(), life);
+        let runs = Runs { near: place.run, far: found.incarnation };
+        let copy = || self.chain.copy(found.bytes.clone(), life, runs);
         (!life.is_zero()).then(copy)
     }
 
@@ -203,19 +217,30 @@ impl<N: RemoteTier, F: RemoteTier> Turn<'_, N, F> {
     }
 }
 
-/// What came of asking for a copy's lease: a copy may have come since it was looked for, and then the token
+/// Asks for a copy's lease.
+async fn lease<N: RemoteTier>(
+    near: &N,
+    key: &[u8],
+    claim: Claim,
+) -> Result<(Lease, Place), TierError> {
+    let place = Place { run: near.incarnation(key).await?, token: LeaseToken::random() };
+    Ok((near.lease(key, place.token, LEASE, claim).await?, place))
+}
+
+/// What came of asking for a copy's lease: a copy may have come since it was looked for, and then the lease
 /// is not needed.
-fn leased(lease: Result<Lease, TierError>, token: LeaseToken) -> (Seen, Option<LeaseToken>) {
+fn leased(lease: Result<(Lease, Place), TierError>) -> (Seen, Option<Place>) {
+    let Ok((lease, place)) = lease else { return (Seen::Absent(None), None) };
     match lease {
-        Ok(Lease::Granted(found)) => match found.and_then(shortened::unwrap) {
-            Some(found) => (Seen::Found(found), Some(token)),
-            None => (Seen::Absent(Some(token)), None),
+        Lease::Granted(found) => match found.and_then(shortened::unwrap) {
+            Some(found) => (Seen::Found(found), Some(place)),
+            None => (Seen::Absent(Some(place)), None),
         },
-        Ok(Lease::Held(found)) => match found.and_then(shortened::unwrap) {
+        Lease::Held(found) => match found.and_then(shortened::unwrap) {
             Some(found) => (Seen::Found(found), None),
             None => (Seen::Absent(None), None),
         },
-        Ok(Lease::OnHold) | Err(_) => (Seen::Absent(None), None),
+        Lease::OnHold => (Seen::Absent(None), None),
     }
 }
 

@@ -299,10 +299,11 @@ mod tests {
             fresh_until: now,
             stale_until: now,
             proven_until: now,
+            generation: 0,
             type_id: TypeId::of::<u32>(),
             schema: 0,
         };
-        LocalEntry { value: Some(Arc::new(value)), meta }
+        LocalEntry { value: Some(Arc::new(value)), meta, marks: None }
     }
 
     fn weight_in_map(tier: &DashMap) -> u64 {

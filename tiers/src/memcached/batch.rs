@@ -11,6 +11,7 @@ use super::{
     ATTEMPTS, Memcached,
     budget::Budget,
     exchange::{self, Answer, Command},
+    holds::emptied_number,
     key::Spelling,
     pool,
     pool::Asked,
@@ -148,10 +149,28 @@ impl Memcached {
                 left.iter().flat_map(|entry| Command::empty(&entry.key, stub)).collect();
             let mut lent = pool.lend(budget).await?;
             let emptied = lent.ask(budget, &empty).await?;
-            let looked = emptied.into_iter().skip(2).step_by(3);
+            let mut emptied = emptied.chunks(empty.len() / left.len()).map(emptied_number);
+            let mut numbers = Vec::with_capacity(left.len());
+            let mut failure = None;
+            left.retain(|entry| match emptied.next().unwrap_or_else(|| Err(exchange::missing())) {
+                Ok(Some(cas)) => {
+                    numbers.push(cas);
+                    true
+                }
+                Ok(None) => {
+                    placed.push((entry.place, Ok(Fill::Refused)));
+                    false
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    true
+                }
+            });
+            if let Some(error) = failure {
+                return Err(error);
+            }
             let mut fills = Vec::with_capacity(left.len() * 2);
-            for (entry, looked) in left.iter().zip(looked) {
-                let cas = looked.cas.ok_or_else(exchange::missing)?;
+            for (entry, cas) in left.iter().zip(numbers) {
                 let (key, bytes) = (&entry.key, entry.bytes.clone());
                 fills.push(Command::fill(key, cas, bytes, entry.seconds));
                 fills.push(Command::delete_lease(key));

@@ -13,7 +13,7 @@ use memcache::exp::{
     build_delete, build_get, build_noop, build_set, parse_meta_result,
 };
 
-use super::{VALUE, key::Spelling};
+use super::{VALUE, holds::PLACES, key::Spelling};
 use crate::{Claim, Found, LeaseToken, TierError};
 
 /// One command.
@@ -127,9 +127,62 @@ impl Command {
         [Self::delete_lease(key), Self::delete(key)]
     }
 
-    /// Drops lease and value, and makes a stub for so many seconds.
-    pub(super) fn empty(key: &Spelling, stub: u32) -> [Self; 3] {
-        [Self::delete_lease(key), Self::delete(key), Self::look_or_stub(key, stub)]
+    /// Drops lease and value, makes a stub for so many seconds, and looks for holds.
+    pub(super) fn empty(key: &Spelling, stub: u32) -> Vec<Self> {
+        let emptied = [Self::delete_lease(key), Self::delete(key), Self::look_or_stub(key, stub)];
+        emptied.into_iter().chain(Self::look_for_holds(key)).collect()
+    }
+
+    /// Lets the lease's item live for so many seconds, if it still has the number `cas`.
+    pub(super) fn renew(key: &Spelling, token: LeaseToken, seconds: u32, cas: u64) -> Self {
+        let mut options = SetOptions::default();
+        options.ttl = Some(seconds);
+        options.return_cas = true;
+        options.compare_cas = Some(cas);
+        Self::new(Kind::Change, build_set(&key.lease, token.as_bytes().as_slice(), &options))
+    }
+
+    /// Whether there is something in each of the places for holds.
+    pub(super) fn look_for_holds(key: &Spelling) -> impl Iterator<Item = Self> {
+        let mut options = GetOptions::default();
+        options.value = false;
+        PLACES.map(|place| Self::new(Kind::Read, build_get(key.hold(place), &options))).into_iter()
+    }
+
+    /// Reads what is in a place for a hold, or the mark, and its number.
+    pub(super) fn look_at_hold(key: &Spelling, place: char) -> Self {
+        let mut options = GetOptions::default();
+        options.return_cas = true;
+        Self::new(Kind::Read, build_get(key.hold(place), &options))
+    }
+
+    /// Takes a place for a hold, if it is free.
+    pub(super) fn take_place(key: &Spelling, place: char, token: LeaseToken, seconds: u32) -> Self {
+        let mut options = SetOptions::default();
+        options.ttl = Some(seconds);
+        options.mode = SetMode::Add;
+        Self::new(Kind::Change, build_set(key.hold(place), token.as_bytes().as_slice(), &options))
+    }
+
+    /// Writes a token into a place, or into the mark; if a number is told, only while it has that.
+    pub(super) fn write_place(
+        key: &Spelling,
+        place: char,
+        token: LeaseToken,
+        seconds: u32,
+        cas: Option<u64>,
+    ) -> Self {
+        let mut options = SetOptions::default();
+        options.ttl = Some(seconds);
+        options.compare_cas = cas;
+        Self::new(Kind::Change, build_set(key.hold(place), token.as_bytes().as_slice(), &options))
+    }
+
+    /// Gives a place up if it still has the number `cas`.
+    pub(super) fn leave_place(key: &Spelling, place: char, cas: u64) -> Self {
+        let mut options = DeleteOptions::default();
+        options.compare_cas = Some(cas);
+        Self::new(Kind::Change, build_delete(key.hold(place), &options))
     }
 
     pub(super) fn noop() -> Self {
@@ -186,6 +239,16 @@ impl Answer {
     /// Whether it was done.
     pub(super) fn is_done(&self) -> bool {
         self.code == ReturnCode::Hd
+    }
+
+    /// Whether what was looked at is there.
+    pub(super) fn is_there(&self) -> bool {
+        matches!(self.code, ReturnCode::Hd | ReturnCode::Va)
+    }
+
+    /// Whether what was looked at is this token.
+    pub(super) fn is_token(&self, token: LeaseToken) -> bool {
+        self.value.as_deref() == Some(token.as_bytes().as_slice())
     }
 
     /// Whether the item is a value, and no stub.

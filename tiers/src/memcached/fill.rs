@@ -1,16 +1,19 @@
-//! The fill of a lease, and its end without one.
+//! The fill of a lease, its end without one, and its renewal.
 //!
 //! In one round trip on a connection from before the lease: the number that was read with it is compared.
 //! Where there is none, or the number is another, the token that still stands is the proof; see the module
 //! above for why it is one.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{
     ATTEMPTS, Memcached,
     exchange::{self, Answer, Command},
     key::Spelling,
-    leases::Held,
+    leases::{self, Held},
     pool,
 };
 use crate::{Fill, LeaseToken, TierError};
@@ -27,9 +30,11 @@ impl Memcached {
         let pools = self.pools()?;
         let (pool, mut budget) = (pool(&pools, held.server)?, self.budget());
         let number = Command::number_or_stub(key, self.stub());
-        if let Some(mut lent) = pool.lend_as_of(&held.origin, &budget).await? {
+        if let Some(lease_cas) = held.lease_cas
+            && let Some(mut lent) = pool.lend_as_of(&held.origin, &budget).await?
+        {
             let fill = Command::fill(key, held.value_cas, bytes.clone(), seconds);
-            let commands = [fill, number, Command::release(key, held.lease_cas)];
+            let commands = [fill, number, Command::release(key, lease_cas)];
             let answers = lent.ask(&budget, &commands).await?;
             let [filled, number, released] = exactly(answers)?;
             if filled.is_done() || !released.is_done() {
@@ -46,7 +51,7 @@ impl Memcached {
             let mut lent = pool.lend(&mut budget).await?;
             let commands = [number.clone(), Command::look_at_lease(key)];
             let [number, lease] = exactly(lent.ask(&budget, &commands).await?)?;
-            if lease.value.as_deref() != Some(token.as_bytes()) {
+            if !lease.is_token(token) {
                 lent.give_back();
                 // Evicted, and nothing tells whether what is there was changed since.
                 let is_open = lease.value.is_none()
@@ -74,23 +79,67 @@ impl Memcached {
     ) -> Result<(), TierError> {
         let pools = self.pools()?;
         let (pool, mut budget) = (pool(&pools, held.server)?, self.budget());
-        if let Some(mut lent) = pool.lend_as_of(&held.origin, &budget).await? {
-            lent.ask(&budget, &[Command::release(key, held.lease_cas)]).await?;
+        if let Some(lease_cas) = held.lease_cas
+            && let Some(mut lent) = pool.lend_as_of(&held.origin, &budget).await?
+        {
+            lent.ask(&budget, &[Command::release(key, lease_cas)]).await?;
             lent.give_back();
             return Ok(());
         }
         let mut lent = pool.lend(&mut budget).await?;
         let [lease] = exactly(lent.ask(&budget, &[Command::look_at_lease(key)]).await?)?;
-        if let (Some(cas), true) = (lease.cas, lease.value.as_deref() == Some(token.as_bytes())) {
+        if let (Some(cas), true) = (lease.cas, lease.is_token(token)) {
             lent.ask(&budget, &[Command::release(key, cas)]).await?;
         }
         lent.give_back();
         Ok(())
     }
+
+    /// Stores the token anew, for longer, under the number that its item has; never where there is none. The number
+    /// comes from this connection, or from the lease by one of before it: a server that restarted counts anew.
+    pub(super) async fn renew_held(
+        &self,
+        key: &Spelling,
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        let Some(held) = self.leases.renewing(token, key) else { return Ok(false) };
+        let pools = self.pools()?;
+        let (pool, mut budget) = (pool(&pools, held.server)?, self.budget());
+        let (asked, seconds) = (Instant::now(), leases::seconds(life));
+        let renewed = |answer: Answer| {
+            self.leases.renewed(token, key, (asked, life), answer.cas);
+            Ok(true)
+        };
+        if let Some(cas) = held.lease_cas
+            && let Some(mut lent) = pool.lend_as_of(&held.origin, &budget).await?
+        {
+            let commands = [Command::renew(key, token, seconds, cas)];
+            let [answer] = exactly(lent.ask(&budget, &commands).await?)?;
+            lent.give_back();
+            return if answer.is_done() { renewed(answer) } else { Ok(false) };
+        }
+        for _ in 0..ATTEMPTS {
+            let mut lent = pool.lend(&mut budget).await?;
+            let [lease] = exactly(lent.ask(&budget, &[Command::look_at_lease(key)]).await?)?;
+            let (true, Some(cas)) = (lease.is_token(token), lease.cas) else {
+                lent.give_back();
+                return Ok(false);
+            };
+            let commands = [Command::renew(key, token, seconds, cas)];
+            let [answer] = exactly(lent.ask(&budget, &commands).await?)?;
+            lent.give_back();
+            if answer.is_done() {
+                return renewed(answer);
+            }
+            // An earlier renewal was late, or it was dropped: look again.
+        }
+        Ok(false)
+    }
 }
 
 /// The answers, one to each command.
-fn exactly<const N: usize>(answers: Vec<Answer>) -> Result<[Answer; N], TierError> {
+pub(super) fn exactly<const N: usize>(answers: Vec<Answer>) -> Result<[Answer; N], TierError> {
     answers.try_into().map_err(|_| exchange::missing())
 }
 

@@ -1,15 +1,15 @@
 //! A key as it goes over the wire: itself where that is safe, else a digest.
 //!
 //! The protocol ends a key at the first space and a command at the first line break, and takes 250
-//! bytes. So nothing but visible bytes goes out as it is, and neither do braces, which the lease's key
-//! and the digests begin with: no key can be spelled like another, or like a lease.
+//! bytes. So nothing but visible bytes goes out as it is, and neither do braces, which the keys of leases and holds
+//! and the digests begin with: no key can be spelled like another, or like a lease or a hold.
 
 use sha2::{Digest, Sha256};
 
-/// The longest key of a value: memcached's 250, less what a lease's key adds.
+/// The longest key of a value: memcached's 250, less what a lease's or a hold's key adds.
 const LONGEST: usize = 250 - 4;
 
-/// A key's two spellings.
+/// A key's spellings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Spelling {
     /// Of the value.
@@ -28,6 +28,11 @@ impl Spelling {
         };
         let lease = [b"{", value.as_slice(), b"}:l"].concat();
         Self { value, lease }
+    }
+
+    /// Of one of the places for holds, on the same server; `x` is the mark of who held last.
+    pub(super) fn hold(&self, place: char) -> Vec<u8> {
+        [b"{".as_slice(), &self.value, b"}h", place.to_string().as_bytes()].concat()
     }
 }
 
@@ -59,9 +64,12 @@ mod tests {
         for key in keys {
             let key = Spelling::of(key);
             assert_eq!(key.value.len(), 3 + 64);
-            assert!(key.lease.iter().all(u8::is_ascii_graphic) && key.lease.len() <= 250);
+            for beside in [&key.lease, &key.hold('7'), &key.hold('x')] {
+                assert!(beside.iter().all(u8::is_ascii_graphic) && beside.len() <= 250);
+            }
         }
         assert_eq!(Spelling::of(&long[..246]).lease.len(), 250);
+        assert_eq!(Spelling::of(&long[..246]).hold('0').len(), 250);
     }
 
     #[test]
@@ -69,5 +77,6 @@ mod tests {
         let digest = Spelling::of(b"a b").value;
         assert_ne!(Spelling::of(&digest).value, digest);
         assert_ne!(Spelling::of(b"#").lease, Spelling::of(b"").value);
+        assert_ne!(Spelling::of(b"k").hold('0'), Spelling::of(b"kh0").lease);
     }
 }

@@ -21,8 +21,8 @@ pub(super) struct Held {
     pub(super) origin: Origin,
     pub(super) life: Duration,
     pub(super) server: usize,
-    /// The number of the lease's own item.
-    pub(super) lease_cas: u64,
+    /// The number of the lease's own item; not known while a renewal is on its way, or was lost.
+    pub(super) lease_cas: Option<u64>,
     /// The number of the value, or of its stub.
     pub(super) value_cas: u64,
 }
@@ -55,6 +55,29 @@ impl Leases {
     /// Takes a lease out, unless its time is over.
     pub(super) fn take(&self, token: LeaseToken, key: &Spelling) -> Option<Held> {
         self.lock().remove(&(token, key.value.clone())).filter(|held| !held.is_over())
+    }
+
+    /// What is known of a lease whose renewal begins now; its number is about to change.
+    pub(super) fn renewing(&self, token: LeaseToken, key: &Spelling) -> Option<Held> {
+        let mut leases = self.lock();
+        let held = leases.get_mut(&(token, key.value.clone())).filter(|held| !held.is_over())?;
+        let before = *held;
+        held.lease_cas = None;
+        Some(before)
+    }
+
+    /// It lives for `life` from when that was asked for, unless it was taken out meanwhile.
+    pub(super) fn renewed(
+        &self,
+        token: LeaseToken,
+        key: &Spelling,
+        (asked, life): (Instant, Duration),
+        cas: Option<u64>,
+    ) {
+        if let Some(held) = self.lock().get_mut(&(token, key.value.clone())) {
+            held.life = asked.saturating_duration_since(held.origin.asked).saturating_add(life);
+            held.lease_cas = cas;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Map> {

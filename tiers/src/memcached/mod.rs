@@ -2,8 +2,9 @@
 //!
 //! The story of an operation: [`key`] spells the key for the wire, [`servers`] picks its server, [`pool`]
 //! finds a [`connection`] of the caller's runtime, dialled if need be, which sends commands in one
-//! piece and reads their answers ([`exchange`]) within one [`budget`], and this file turns those into the
-//! contract's words; [`fill`] does so for what ends a lease, and [`batch`] for several keys.
+//! piece and reads their answers ([`exchange`]) within one [`budget`], and [`tier`] turns those into the
+//! contract's words; [`fill`] does so for what becomes of a lease, [`holds`] for the holds of writers, and [`batch`]
+//! for several keys.
 //!
 //! # The fence, without scripts
 //!
@@ -27,41 +28,42 @@
 //!   here, or whose time is over, fills nothing.
 //! - `set` drops the value, which leaves a stub, and fills that: a store that arrives late finds another
 //!   number.
+//! - A renewal stores the token anew, for longer, if the lease item still has the number that it was seen with: a lease
+//!   that was dropped has none, and a late renewal brings nothing back. It changes that number, so while one is on its
+//!   way, or was lost, the fill goes by the token. The value's number is not touched.
+//! - The holds of writers are items too; [`holds`] tells each interleaving.
 //!
 //! Rejected: the client's own pool, which hides the connection; `gat` and touch, which renew what an
-//! invalidation may have dropped; and `flush_all`, which is not ours to send.
+//! invalidation may have dropped, or another has taken since; and `flush_all`, which is not ours to send.
 
 mod batch;
 mod budget;
 mod connection;
 mod exchange;
 mod fill;
+mod holds;
 mod key;
 mod leases;
 mod options;
 mod pool;
 mod servers;
+mod tier;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::{join, join_all};
 
 use self::{
-    batch::Entry,
     budget::Budget,
     exchange::{Answer, Command},
+    holds::{Holds, emptied_number},
     key::Spelling,
-    leases::{Held, Leases},
+    leases::Leases,
     options::Options,
     pool::{Asked, Pool},
     servers::Servers,
 };
-use crate::{
-    Abilities, Claim, ConfigError, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError,
-    runtimes::Runtimes,
-};
+use crate::{ConfigError, Fill, TierError, runtimes::Runtimes};
 
 /// A remote tier on one or several memcached servers, 1.6.12 or newer.
 ///
@@ -80,8 +82,18 @@ use crate::{
 ///
 /// A value longer than [`max_value_bytes`](Self::max_value_bytes) is not stored ([`Fill::Skipped`]). memcached
 /// evicts what it needs room for, leases among it, and that costs warmth and nothing else. It knows no
-/// prefixes: [`clear`](RemoteTier::clear) is refused ([`TierError::Unsupported`]). Connections are plain
+/// prefixes: [`clear`](crate::RemoteTier::clear) is refused ([`TierError::Unsupported`]). Connections are plain
 /// TCP, without authentication.
+///
+/// # What memcached cannot give
+///
+/// A [hold](crate::RemoteTier::hold) is an item like any other. One that the server evicts is lost: what others load
+/// from then on may be stored, old or new, until the hold's end drops it and says [`HoldEnd::Lost`](crate::HoldEnd). So it
+/// is when the server restarts. Give it room enough that what lives for seconds is not evicted.
+///
+/// At most eight writers hold a key at once; to more of them it is refused ([`TierError::Refused`]). Where it is not
+/// certain that a hold was alone, as when another process began it, its end says that it overlapped. A hold stands up
+/// to two seconds longer than told.
 ///
 /// Making one touches neither a runtime nor the network. Each tokio runtime that uses the tier gets
 /// connections of its own, each for one operation at a time, and one task, with whose end they are closed.
@@ -102,6 +114,7 @@ pub struct Memcached {
     servers: Servers,
     runtimes: Runtimes<Vec<Pool>>,
     leases: Leases,
+    holds: Holds,
 }
 
 /// How often a `set` tries, when others write the same key at the same moment.
@@ -122,6 +135,7 @@ impl Memcached {
             options: Options::default(),
             runtimes: Runtimes::default(),
             leases: Leases::default(),
+            holds: Holds::default(),
         })
     }
 
@@ -194,7 +208,10 @@ impl Memcached {
         for _ in 0..ATTEMPTS {
             let mut lent = pool.lend(&mut budget).await?;
             let emptied = lent.ask(&budget, &empty).await?;
-            let cas = emptied.last().and_then(|looked| looked.cas).ok_or_else(exchange::missing)?;
+            let Some(cas) = emptied_number(&emptied)? else {
+                lent.give_back();
+                return Ok(Fill::Refused);
+            };
             let fill = Command::fill(key, cas, bytes.clone(), seconds);
             let filled = match lent.ask(&budget, &[fill, Command::delete_lease(key)]).await {
                 Err(error) if is_too_large(&error) => return Ok(Fill::Skipped),
@@ -230,153 +247,5 @@ impl fmt::Debug for Memcached {
             .field("servers", &self.servers)
             .field("options", &self.options)
             .finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl RemoteTier for Memcached {
-    fn name(&self) -> &'static str {
-        "memcached"
-    }
-
-    async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError> {
-        let key = Spelling::of(key);
-        let Asked { answers, .. } = self.ask(self.servers.of(&key), &[Command::look(&key)]).await?;
-        Ok(answers.into_iter().next().ok_or_else(exchange::missing)?.found())
-    }
-
-    async fn lease(
-        &self,
-        key: &[u8],
-        token: LeaseToken,
-        life: Duration,
-        claim: Claim,
-    ) -> Result<Lease, TierError> {
-        let key = Spelling::of(key);
-        let seconds = leases::seconds(life);
-        let server = self.servers.of(&key);
-        let mut commands = Vec::with_capacity(4);
-        commands.push(Command::claim(&key, token, seconds, claim));
-        if claim == Claim::ByForce {
-            // The value stays, under another number. After the claim: whoever had the lease before has read
-            // the old number.
-            commands.push(Command::renumber(&key));
-        }
-        commands.push(Command::look_or_stub(&key, seconds));
-        // Last: whose token stands here has read its number before anybody else's claim. It may have been
-        // this one's before.
-        commands.push(Command::look_at_lease(&key));
-        let Asked { answers, origin } = self.ask(server, &commands).await?;
-        let mut answers = answers.into_iter().rev();
-        let lease = answers.next().ok_or_else(exchange::missing)?;
-        let value = answers.next().ok_or_else(exchange::missing)?;
-        let numbers = lease.cas.zip(value.cas);
-        let found = value.found();
-        match numbers {
-            Some((lease_cas, value_cas)) if lease.value.as_deref() == Some(token.as_bytes()) => {
-                let held = Held { origin, life, server, lease_cas, value_cas };
-                self.leases.remember(token, &key, held);
-                Ok(Lease::Granted(found))
-            }
-            // Or evicted between two commands, perhaps: then nobody loads for a moment.
-            _ => Ok(Lease::Held(found)),
-        }
-    }
-
-    async fn fill(
-        &self,
-        key: &[u8],
-        token: LeaseToken,
-        bytes: Bytes,
-        life: Duration,
-    ) -> Result<Fill, TierError> {
-        let key = Spelling::of(key);
-        let Some(held) = self.leases.take(token, &key) else { return Ok(Fill::Refused) };
-        let Some(seconds) = self.storable(&bytes, life) else {
-            self.release_held(&key, token, &held).await?;
-            return Ok(Fill::Skipped);
-        };
-        match self.fill_held(&key, token, &held, bytes, seconds).await {
-            Err(error) if is_too_large(&error) => Ok(Fill::Skipped),
-            filled => filled,
-        }
-    }
-
-    async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
-        let key = Spelling::of(key);
-        let Some(held) = self.leases.take(token, &key) else { return Ok(()) };
-        self.release_held(&key, token, &held).await
-    }
-
-    /// Two round trips: the value goes and a stub takes its place, then the fill. It is tried again if
-    /// somebody else's fill or write came between, within the time of one call.
-    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
-        let Some(seconds) = self.storable(&bytes, life) else {
-            self.delete(key).await?;
-            return Ok(Fill::Skipped);
-        };
-        self.set_one(&Spelling::of(key), bytes, seconds, self.budget()).await
-    }
-
-    async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
-        let key = Spelling::of(key);
-        self.ask(self.servers.of(&key), &Command::drop_both(&key)).await.map(drop)
-    }
-
-    async fn get_many(&self, keys: &[&[u8]]) -> Vec<Result<Option<Found>, TierError>> {
-        let answers = self.ask_all(keys, self.budget(), |key| vec![Command::look(key)]).await;
-        let found = |answers: Vec<Answer>| {
-            Ok(answers.into_iter().next().ok_or_else(exchange::missing)?.found())
-        };
-        answers.into_iter().map(|answers| answers.and_then(found)).collect()
-    }
-
-    async fn set_many(&self, entries: &[(&[u8], Bytes, Duration)]) -> Vec<Result<Fill, TierError>> {
-        let (mut kept, mut unkept) = (Vec::new(), Vec::new());
-        for (place, (key, bytes, life)) in entries.iter().enumerate() {
-            match self.storable(bytes, *life) {
-                Some(seconds) => {
-                    kept.push(Entry { place, key: Spelling::of(key), bytes, seconds });
-                }
-                None => unkept.push((place, *key)),
-            }
-        }
-        let dropped: Vec<&[u8]> = unkept.iter().map(|(_, key)| *key).collect();
-        let set = self.set_all(kept, self.budget());
-        let (stored, dropped) = join(set, self.delete_many(&dropped)).await;
-        let skipped =
-            |((place, _), dropped): (_, Result<(), _>)| (place, dropped.map(|()| Fill::Skipped));
-        let skipped = unkept.into_iter().zip(dropped).map(skipped).collect();
-        batch::in_place(entries.len(), [stored, skipped])
-    }
-
-    async fn delete_many(&self, keys: &[&[u8]]) -> Vec<Result<(), TierError>> {
-        let both = |key: &Spelling| Command::drop_both(key).into();
-        let answers = self.ask_all(keys, self.budget(), both).await;
-        answers.into_iter().map(|answers| answers.map(drop)).collect()
-    }
-
-    async fn clear(&self, _: &[u8], _: Progress<'_>) -> Result<(), TierError> {
-        Err(TierError::Unsupported("memcached knows no prefixes".into()))
-    }
-
-    async fn ping(&self) -> Result<(), TierError> {
-        let commands = [Command::noop()];
-        let asked = (0..self.servers.len()).map(|server| self.ask(server, &commands));
-        join_all(asked).await.into_iter().collect::<Result<Vec<_>, _>>().map(drop)
-    }
-
-    fn abilities(&self) -> Abilities {
-        Abilities {
-            clears: false,
-            tick: Duration::from_secs(1),
-            shortest_life: Duration::from_secs(options::SHORTEST),
-            longest_life: Duration::from_secs(options::LONGEST),
-            longest_value: self.options.max_value_bytes,
-        }
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        self.options.check()
     }
 }

@@ -104,7 +104,7 @@ impl Pool {
         commands: &[Command],
     ) -> Result<Asked, TierError> {
         let mut lent = self.lend(budget).await?;
-        let origin = Origin { asked: Instant::now(), peer: lent.connection.peer() };
+        let origin = lent.origin();
         let answers = lent.ask(budget, commands).await?;
         lent.give_back();
         Ok(Asked { answers, origin })
@@ -173,6 +173,11 @@ impl Pool {
 }
 
 impl Lent<'_> {
+    /// Whence a lease comes that is asked for now.
+    pub(super) fn origin(&self) -> Origin {
+        Origin { asked: Instant::now(), peer: self.connection.peer() }
+    }
+
     /// Sends commands in one piece, and gives their answers. After an error it is of no more use.
     pub(super) async fn ask(
         &mut self,

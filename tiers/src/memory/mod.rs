@@ -1,11 +1,11 @@
 //! [`Memory`]: L2 inside this process, for doctests, examples, tests and a first run.
 //!
-//! The whole contract of a remote tier with no server behind it: leases with an expiry of their
-//! own, fenced fills, real expiry by its [`Clock`]. One mutex around two ordered maps, and one
-//! index of all deadlines; every step under it is short, and nothing is awaited while it is held.
-//! Rejected: shards, which would let it be quick enough to be mistaken for an L1.
+//! The whole contract of a remote tier with no server behind it: what is granted and what is refused decides
+//! [`Record`](crate::protocol::Record), by this tier's [`Clock`]. One mutex around all of them; every step under it is
+//! short, and nothing is awaited while it is held. Rejected: shards, which would let it be quick enough to be mistaken
+//! for an L1.
 //!
-//! Order of eviction: expired entries, then values by their deadline, leases last. Leases are the
+//! Order of eviction: what has expired, then values by their deadline, leases and holds last. Those are the
 //! shortest-lived by far; were they evicted by deadline alike, a full store would drop every lease
 //! before its fill and could never take a new value.
 
@@ -13,6 +13,7 @@ mod store;
 
 use std::{
     fmt,
+    ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -20,9 +21,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use self::store::{Kind, Store};
+use self::store::{Record, Store, end, found};
 use crate::{
-    Claim, Clock, ConfigError, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError,
+    Claim, Clock, ConfigError, Fill, Found, HoldEnd, Lease, LeaseToken, Progress, RemoteTier,
+    TierError, protocol::Granted,
 };
 
 /// An embedded remote tier: no server, no runtime, nothing to configure.
@@ -49,7 +51,7 @@ impl Memory {
         Self::default()
     }
 
-    /// Bounds the store to `max_bytes`: values, keys and 128 bytes for each entry, leases included.
+    /// Bounds the store to `max_bytes`: keys, values, and 128 bytes for each value, lease and hold.
     /// Set it before the first clone is used; it holds for all of them.
     #[must_use]
     pub fn max_bytes(self, max_bytes: usize) -> Self {
@@ -76,18 +78,6 @@ impl Memory {
         let mut store = self.lock();
         store.sweep(now);
         (store, now)
-    }
-
-    /// Drops the entries of one kind under `prefix`, letting others in between the steps.
-    fn clear_kind(&self, kind: Kind, prefix: &[u8], progress: Progress<'_>) {
-        let mut from: Option<Arc<[u8]>> = Some(prefix.into());
-        while let Some(begin) = from {
-            let (removed, next) = self.lock().clear_step(kind, prefix, &begin);
-            if removed > 0 {
-                progress(removed as u64);
-            }
-            from = next;
-        }
     }
 }
 
@@ -121,15 +111,18 @@ impl RemoteTier for Memory {
         claim: Claim,
     ) -> Result<Lease, TierError> {
         let (mut store, now) = self.swept();
-        let free = match claim {
-            Claim::ByForce => true,
-            Claim::IfFree => store.is_free_for(key, token, now),
-        };
-        if !free {
-            return Ok(Lease::Held(store.found(key, now)));
-        }
-        store.put(Kind::Lease, key, Bytes::copy_from_slice(token.as_bytes()), now, life)?;
-        Ok(Lease::Granted(store.found(key, now)))
+        let until = end(now, life);
+        let (granted, found) = store.put(
+            key,
+            now,
+            |record| (record.lease(now, token, until, claim), found(record, now)),
+            |record, (granted, _)| *granted != Granted::Yes || record.guards() > 0,
+        )?;
+        Ok(match granted {
+            Granted::Yes => Lease::Granted(found),
+            Granted::Held => Lease::Held(found),
+            Granted::OnHold => Lease::OnHold,
+        })
     }
 
     async fn fill(
@@ -142,41 +135,68 @@ impl RemoteTier for Memory {
         // A copy: a slice of the caller's larger buffer would keep all of that alive, uncounted.
         let bytes = Bytes::copy_from_slice(&bytes);
         let (mut store, now) = self.swept();
-        if !store.holds(key, token, now) {
-            return Ok(Fill::Refused);
-        }
-        store.remove(Kind::Lease, key);
-        store.put(Kind::Value, key, bytes, now, life)?;
-        Ok(Fill::Stored)
+        let fill = |record: &mut Record| record.fill(now, &token, bytes, end(now, life));
+        store.put(key, now, fill, is_stored).map(filled)
     }
 
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         let (mut store, now) = self.swept();
-        if store.holds(key, token, now) {
-            store.remove(Kind::Lease, key);
-        }
+        store.step(key, now, |record| record.release(now, &token));
         Ok(())
+    }
+
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        let (mut store, now) = self.swept();
+        Ok(store.step(key, now, |record| record.renew(now, &token, end(now, life))))
+    }
+
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        let (mut store, now) = self.swept();
+        // A life of nothing holds nothing, and is no hold that was refused.
+        let until = end(now, life.max(Duration::from_nanos(1)));
+        let hold = |record: &mut Record| record.hold(now, token, until);
+        store.put(key, now, hold, |record, ()| record.is_held_by(now, &token))
+    }
+
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        let (mut store, now) = self.swept();
+        let lease = lease.map(|(token, life)| (token, end(now, life)));
+        Ok(store.step(key, now, |record| record.end_hold(now, &token, lease)))
     }
 
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         let bytes = Bytes::copy_from_slice(&bytes);
         let (mut store, now) = self.swept();
-        store.remove(Kind::Lease, key);
-        store.remove(Kind::Value, key);
-        store.put(Kind::Value, key, bytes, now, life)?;
-        Ok(Fill::Stored)
+        let set = |record: &mut Record| record.set(now, bytes, end(now, life));
+        store.put(key, now, set, is_stored).map(filled)
     }
 
     async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
-        let (mut store, _) = self.swept();
-        store.remove(Kind::Lease, key);
-        store.remove(Kind::Value, key);
+        let (mut store, now) = self.swept();
+        store.step(key, now, Record::delete);
         Ok(())
     }
 
+    /// A key's value and lease go in one step; others come in between the steps.
     async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError> {
-        self.clear_kind(Kind::Lease, prefix, &|_| {});
-        self.clear_kind(Kind::Value, prefix, progress);
+        let now = self.clock.now();
+        let (dropped, mut next) = self.lock().clear_step(prefix, Bound::Included(prefix), now);
+        told(dropped, progress);
+        while let Some(from) = next {
+            let (dropped, then) = self.lock().clear_step(prefix, Bound::Excluded(&from), now);
+            told(dropped, progress);
+            next = then;
+        }
         Ok(())
     }
 
@@ -194,6 +214,21 @@ impl RemoteTier for Memory {
     }
 }
 
+/// Whether what was to be stored is there; it is no matter whether something was not to be stored.
+fn is_stored(record: &Record, stored: &bool) -> bool {
+    !stored || record.stored().is_some()
+}
+
+fn filled(stored: bool) -> Fill {
+    if stored { Fill::Stored } else { Fill::Refused }
+}
+
+fn told(dropped: usize, progress: Progress<'_>) {
+    if dropped > 0 {
+        progress(dropped as u64);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,6 +242,6 @@ mod tests {
         }));
         assert!(panicked.is_err() && tier.store.is_poisoned());
         assert_eq!(tier.check(), Ok(()));
-        tier.clear_kind(Kind::Value, b"", &|_| {});
+        assert_eq!(tier.lock().values(), 0);
     }
 }

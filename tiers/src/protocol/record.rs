@@ -6,6 +6,7 @@
 //! | `renew` | untouched | lives longer, if the token stands | untouched |
 //! | `fill` | stored, if the token stands | dropped, if it stands | untouched |
 //! | `release` | untouched | dropped, if the token stands | untouched |
+//! | `set` | stored, if nobody holds; else dropped | dropped | not alone any more |
 //! | `delete` | dropped | dropped | not alone any more |
 //! | `hold` | dropped | dropped | one more |
 //! | `renew_hold` | dropped | dropped | one lives longer, or is back, but not alone |
@@ -17,6 +18,10 @@
 //!
 //! A writer that was *alone* wrote last, so what it wrote may be stored. It was not if another held meanwhile, or
 //! deleted, or if its hold was gone for a while: others may have held then, and nobody remembers them.
+//!
+//! A server forgets what is over, and under pressure more than that: a lease that was *evicted* refuses its fill, and
+//! so costs a load. A hold that was evicted, or ran out, opens the key early; but its end still drops what was
+//! filled meanwhile, and says that it was lost.
 
 use crate::Claim;
 
@@ -83,6 +88,11 @@ impl<V, K: PartialEq, T: PartialOrd + Copy> Record<V, K, T> {
         self.lease.as_ref().is_some_and(|lease| now < lease.end && lease.what == *token)
     }
 
+    /// Whether `token` holds the key.
+    pub fn is_held_by(&self, now: T, token: &K) -> bool {
+        self.holds.iter().any(|hold| now < hold.end && hold.token == *token)
+    }
+
     /// Whether some writer holds the key.
     pub fn is_on_hold(&self, now: T) -> bool {
         self.holds.iter().any(|hold| now < hold.end)
@@ -131,6 +141,15 @@ impl<V, K: PartialEq, T: PartialOrd + Copy> Record<V, K, T> {
         if self.is_leased_to(now, token) {
             self.lease = None;
         }
+    }
+
+    /// Stores a value until `end`, whoever has the lease, which is dropped; on a key that a writer holds nothing is
+    /// stored, and the old value goes. Says whether it did.
+    pub fn set(&mut self, now: T, value: V, end: T) -> bool {
+        self.delete();
+        let is_free = !self.is_on_hold(now);
+        self.value = is_free.then_some(Until { what: value, end });
+        is_free
     }
 
     /// Drops the value and the lease. Somebody has written the source: whoever holds the key is not alone.
@@ -201,6 +220,41 @@ impl<V, K: PartialEq, T: PartialOrd + Copy> Record<V, K, T> {
     }
 }
 
+/// What a server does by itself: forget.
+impl<V, K, T: PartialOrd + Copy> Record<V, K, T> {
+    /// What is stored and when it ends, over or not.
+    pub fn stored(&self) -> Option<(&V, T)> {
+        self.value.as_ref().map(|value| (&value.what, value.end))
+    }
+
+    /// How many leases and holds there are, over or not.
+    pub fn guards(&self) -> usize {
+        usize::from(self.lease.is_some()) + self.holds.len()
+    }
+
+    /// When the first of the lease and the holds ends.
+    pub fn first_guard_end(&self) -> Option<T> {
+        let ends = self.lease.iter().map(|lease| lease.end);
+        ends.chain(self.holds.iter().map(|hold| hold.end)).reduce(|a, b| if b < a { b } else { a })
+    }
+
+    /// Evicts the value. Says whether there was one.
+    pub fn evict_value(&mut self) -> bool {
+        self.value.take().is_some()
+    }
+
+    /// Evicts the lease or the hold that ends first. Says whether there was one.
+    pub fn evict_first_guard(&mut self) -> bool {
+        let Some(first) = self.first_guard_end() else { return false };
+        if self.lease.as_ref().is_some_and(|lease| lease.end <= first) {
+            self.lease = None;
+        } else if let Some(at) = self.holds.iter().position(|hold| hold.end <= first) {
+            self.holds.swap_remove(at);
+        }
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,6 +272,32 @@ mod tests {
         assert!(key.renew(5, &2, 10) && key.fill(9, &2, "new", 20));
         assert_eq!(key.value(19), Some((&"new", 20)));
         assert_eq!((key.value(20), key.is_empty(20)), (None, true));
+    }
+
+    #[test]
+    fn a_set_drops_the_lease_and_stores_nothing_under_a_hold() {
+        let mut key = Key::default();
+        assert_eq!(key.lease(0, 1, 9, Claim::IfFree), Granted::Yes);
+        assert!(key.set(1, "set", 9) && !key.is_leased_to(1, &1));
+        assert_eq!(key.value(2), Some((&"set", 9)));
+        key.hold(2, 1, 5);
+        assert!(!key.set(4, "later", 9) && key.stored().is_none());
+        assert!(key.set(5, "after", 9), "the hold is over");
+    }
+
+    #[test]
+    fn what_is_evicted_is_as_if_it_had_run_out() {
+        let mut key = Key::default();
+        key.hold(0, 1, 9);
+        key.hold(0, 2, 5);
+        assert_eq!((key.guards(), key.first_guard_end()), (2, Some(5)));
+        assert!(key.evict_first_guard() && key.is_held_by(1, &1) && !key.is_held_by(1, &2));
+        assert_eq!(key.end_hold(1, &2, Some((7, 9))), HoldEnd::Lost);
+        assert_eq!(key.end_hold(1, &1, Some((7, 9))), HoldEnd::Overlapped);
+        assert_eq!(key.lease(1, 3, 4, Claim::IfFree), Granted::Yes);
+        assert!(key.evict_first_guard() && !key.fill(2, &3, "late", 9));
+        assert!(key.set(2, "v", 9) && key.evict_value() && !key.evict_value());
+        assert!(key.is_empty(2) && !key.evict_first_guard());
     }
 
     #[test]

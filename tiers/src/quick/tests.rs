@@ -19,10 +19,11 @@ fn entry(value: u32) -> LocalEntry {
         fresh_until: now,
         stale_until: now,
         proven_until: now,
+        generation: 0,
         type_id: TypeId::of::<u32>(),
         schema: 0,
     };
-    LocalEntry { value: Some(Arc::new(value)), meta }
+    LocalEntry { value: Some(Arc::new(value)), meta, marks: None }
 }
 
 fn number(entry: LocalEntry) -> u32 {

@@ -18,7 +18,7 @@ use super::{
     Redis, budget::Budget, cluster::Gathered, connection::Request, exchange::Repeat,
     options::Options, pool::Pool, reply, script::lease_key, servers::Servers,
 };
-use crate::{Found, RemoteTier, TierError};
+use crate::{Found, Incarnation, RemoteTier, TierError};
 
 /// Keys in one piece.
 pub(super) const PIECE: usize = 256;
@@ -33,8 +33,8 @@ pub(super) struct Each<R: 'static> {
     pub(super) width: usize,
     /// Adds them.
     pub(super) commands: fn(&mut Pipeline, &[u8]),
-    /// Reads their answers.
-    pub(super) read: fn(Vec<Value>) -> Result<R, TierError>,
+    /// Reads their answers, which that run of a server gave.
+    pub(super) read: fn(Vec<Value>, Option<Incarnation>) -> Result<R, TierError>,
 }
 
 const GET: Each<Option<Found>> = Each {
@@ -42,8 +42,8 @@ const GET: Each<Option<Found>> = Each {
     commands: |pipeline, key| {
         pipeline.cmd("PTTL").arg(key).cmd("GET").arg(key);
     },
-    read: |answers| {
-        reply::array(Value::Array(answers)).and_then(|[pttl, value]| reply::found(pttl, value))
+    read: |answers, run| {
+        reply::array(Value::Array(answers)).and_then(|[pttl, value]| reply::found(pttl, value, run))
     },
 };
 
@@ -52,7 +52,7 @@ const DELETE: Each<()> = Each {
     commands: |pipeline, key| {
         pipeline.cmd("UNLINK").arg(key).arg(lease_key(key));
     },
-    read: |answers| {
+    read: |answers, _| {
         reply::array(Value::Array(answers)).and_then(|[dropped]| reply::integer(dropped)).map(drop)
     },
 };
@@ -113,7 +113,7 @@ async fn get_piece(
     }
     let request = Request::Several(commands);
     let answer = pool.ask(&request, Repeat::Once, &mut Budget::new(options)).await?;
-    let Value::Array(mut lives) = reply::accepted(answer)? else {
+    let Value::Array(mut lives) = reply::accepted(answer.value)? else {
         return Err(reply::unexpected("not an array"));
     };
     let values = lives.pop().ok_or_else(|| reply::unexpected("array length"))?;
@@ -123,7 +123,8 @@ async fn get_piece(
     if values.len() != keys.len() || lives.len() != keys.len() {
         return Err(reply::unexpected("array length"));
     }
-    Ok(lives.into_iter().zip(values).map(|(life, value)| reply::found(life, value)).collect())
+    let found = |(life, value)| reply::found(life, value, answer.run);
+    Ok(lives.into_iter().zip(values).map(found).collect())
 }
 
 async fn delete_piece(
@@ -137,7 +138,7 @@ async fn delete_piece(
     }
     let request = Request::Single(unlink);
     let answer = pool.ask(&request, Repeat::Once, &mut Budget::new(options)).await?;
-    reply::integer(answer)?;
+    reply::integer(answer.value)?;
     Ok(vec![Ok(()); keys.len()])
 }
 

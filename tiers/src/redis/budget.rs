@@ -23,6 +23,11 @@ impl Budget {
         Self { dial: options.connect_timeout, answer: options.response_timeout }
     }
 
+    /// The same for one that the server may keep waiting for so long.
+    pub(super) fn and_wait(self, wait: Duration) -> Self {
+        Self { answer: self.answer.saturating_add(wait), ..self }
+    }
+
     /// What is left for dialling, or for waiting until another has dialled.
     pub(super) fn for_dial(&self) -> Duration {
         self.dial

@@ -18,6 +18,7 @@ use super::{
     options::Options,
     pool::Pool,
     reply,
+    script::is_holds_key,
 };
 use crate::{Progress, TierError};
 
@@ -53,14 +54,16 @@ impl Walk {
         Some(scan)
     }
 
-    /// Takes the answer to [`scan`](Self::scan); returns the keys in it.
+    /// Takes the answer to [`scan`](Self::scan); returns the keys in it that are to go. Holds stay: their writers are
+    /// still writing.
     pub(super) fn keys(&mut self, answer: Value) -> Result<Vec<Bytes>, TierError> {
         let [cursor, keys] = reply::array(answer)?;
         let cursor = reply::bytes(cursor)?.ok_or_else(|| reply::unexpected("no cursor"))?;
         self.cursor = (cursor.as_ref() != b"0").then(|| cursor.to_vec());
         let Value::Array(keys) = keys else { return Err(reply::unexpected("no keys")) };
         let key = |key| reply::bytes(key)?.ok_or_else(|| reply::unexpected("no key"));
-        keys.into_iter().map(key).collect()
+        let keys: Result<Vec<Bytes>, _> = keys.into_iter().map(key).collect();
+        keys.map(|keys| keys.into_iter().filter(|key| !is_holds_key(key)).collect())
     }
 }
 
@@ -108,7 +111,8 @@ impl<'a> Line<'a> {
         match self {
             Self::Ours(pool, connection) => {
                 let request = Request::Single(command);
-                settled(pool.ask_on(connection, &request, budget).await).and_then(reply::accepted)
+                let answer = settled(pool.ask_on(connection, &request, budget).await)?;
+                reply::accepted(answer.value)
             }
             Self::HandedIn(connection, run) => {
                 let mut both = Pipeline::with_capacity(2);

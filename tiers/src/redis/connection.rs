@@ -25,9 +25,10 @@ use super::{
     endpoint::{self, Endpoint},
     options::Options,
     reply,
+    run::{Run, looking},
     sentinel::Watch,
 };
-use crate::TierError;
+use crate::{Incarnation, TierError};
 
 /// Requests that may wait for the connection's task before senders wait themselves.
 const BUFFER: usize = 512;
@@ -59,6 +60,7 @@ pub(super) struct Connection {
     driver: JoinHandle<()>,
     /// Who tells when it leads to the wrong server, if anybody does.
     watch: Option<Watch>,
+    run: Run,
     born: Instant,
     /// Since when a request has been waiting with no answer to any: milliseconds after `born`, and
     /// one more, so that 0 can say "there is none".
@@ -87,19 +89,20 @@ impl Connection {
         let (requests, driver) = MultiplexedConnection::new_with_config(&nothing, stream, config)
             .await
             .map_err(|error| reply::broken(&error))?;
-        let connection = Self {
+        let mut connection = Self {
             requests,
             driver: tokio::spawn(driver),
             watch: None,
+            run: Run::default(),
             born: Instant::now(),
             waiting_since: AtomicU64::new(0),
         };
-        connection.greet(options).await?;
+        connection.run = connection.greet(options).await?;
         Ok(connection)
     }
 
-    /// The first words on a new connection.
-    async fn greet(&self, options: &Options) -> Result<(), TierError> {
+    /// The first words on a new connection; which run of the server it leads to is the answer.
+    async fn greet(&self, options: &Options) -> Result<Run, TierError> {
         let mut greeting = Pipeline::new();
         let mut said = Vec::new();
         if let Some(password) = &options.password {
@@ -116,16 +119,18 @@ impl Connection {
         }
         said.push("PING");
         greeting.cmd("PING");
-        let answers = self.requests.clone().send_packed_commands(&greeting, 0, said.len()).await;
-        for (answer, command) in
-            answers.map_err(|error| reply::broken(&error))?.into_iter().zip(said)
-        {
+        Run::ask(&mut greeting);
+        let count = greeting.len();
+        let answers = self.requests.clone().send_packed_commands(&greeting, 0, count).await;
+        let mut answers = answers.map_err(|error| reply::broken(&error))?.into_iter();
+        for (command, answer) in said.into_iter().zip(&mut answers) {
             reply::accepted(answer).map_err(|error| match error {
                 TierError::Refused(code) => TierError::Refused(format!("{code} to {command}")),
                 error => error,
             })?;
         }
-        Ok(())
+        let mut told = || answers.next().unwrap_or(Value::Nil);
+        Ok(Run::told(&told(), &told()))
     }
 
     /// Asks, and waits for the answer at most `patience`. Cancel-safe: a request whose future is
@@ -135,10 +140,12 @@ impl Connection {
         request: &Request,
         patience: Duration,
     ) -> Result<Value, Failure> {
-        let waiting = Waiting { connection: self, since: Instant::now() };
+        let looks = self.run.takes_a_look(self.age());
+        let waiting = Waiting { connection: self, since: Instant::now(), looks };
         let mut requests = self.requests.clone();
+        let with_look = looks.then(|| looking(request));
         let answer = timeout(patience, async {
-            match request {
+            match with_look.as_ref().unwrap_or(request) {
                 Request::Single(command) => requests.send_packed_command(command).await,
                 Request::Several(commands) => requests
                     .send_packed_commands(commands, 0, commands.len())
@@ -149,7 +156,11 @@ impl Connection {
         match answer.await {
             Ok(Ok(value)) => {
                 waiting.answered();
-                Ok(value)
+                if looks {
+                    self.run.hear(request, value).map_err(Failure::Broken)
+                } else {
+                    Ok(value)
+                }
             }
             Ok(Err(error)) => Err(Failure::Broken(reply::broken(&error))),
             Err(_) => Err(Failure::Late),
@@ -177,6 +188,16 @@ impl Connection {
         }
     }
 
+    /// The run of the server it leads to, as known for a second at most; `None` if the server does not say.
+    pub(super) fn run(&self) -> Option<Incarnation> {
+        self.run.known()
+    }
+
+    /// Whether the next request asks for the run anew.
+    pub(super) fn is_due(&self) -> bool {
+        self.run.is_due(self.age())
+    }
+
     /// For how long it has been open.
     pub(super) fn age(&self) -> Duration {
         self.born.elapsed()
@@ -194,6 +215,8 @@ impl Drop for Connection {
 struct Waiting<'a> {
     connection: &'a Connection,
     since: Instant,
+    /// Whether it asks for the run, too.
+    looks: bool,
 }
 
 impl Waiting<'_> {
@@ -208,6 +231,9 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        if self.looks {
+            self.connection.run.was_not_told();
+        }
         let millis = self.since.saturating_duration_since(self.connection.born).as_millis();
         let since = u64::try_from(millis).unwrap_or(u64::MAX - 1) + 1;
         // Only the first counts; a later one must not put the judgement off.

@@ -5,8 +5,9 @@
 //! [`Runtimes`] finds the [`servers`] of the caller's tokio runtime; [`pool`] finds a connection to the one that is
 //! meant, dialled if need be, through [`sentinel`]s perhaps; [`exchange`] and [`connection`] send the request
 //! and wait for its answer, all within one [`budget`]; [`reply`] turns the answer into the contract's words.
-//! [`script`] holds what must be atomic, [`clear`] the walk over a prefix, [`cluster`] what many nodes ask
-//! for, [`handed_in`] what can be done over a connection that is not ours.
+//! [`run`] tells which run of its server a connection leads to, [`script`] holds what must be atomic, [`clear`] the walk over a prefix, [`cluster`] what many nodes ask
+//! for, [`handed_in`] what can be done over a connection that is not ours. [`bus`] carries messages between
+//! processes, over connections of its own.
 //!
 //! Rejected: redis-rs's `ConnectionManager`. During an outage it hangs for seconds beyond its
 //! response timeout, it panics outside a runtime, and it reconnects without telling.
@@ -16,14 +17,20 @@
 //! A request on a connection that breaks has an unknown fate: not sent, executed, or, when the
 //! connection died on the way and not at the server, *still to be executed*. So one is repeated
 //! only if a late first copy does no harm. `get` and `ping` change nothing; `delete`, `release` and
-//! the first half of `set` (with a new token each time) only ever take something away. A late copy
+//! the first half of `set` (with a new token each time) only ever take something away, and `renew` only lets a
+//! lease live that still stands: where it was dropped there is nothing whose life a late copy could make another, and
+//! where it stands the copy can do no more than end it early, which refuses a fill. `end_hold` takes away like
+//! `delete`; its repeat may find the hold gone by its first copy, and calls that `Lost`; and a first copy that comes
+//! after it finds no hold that a lease would follow. A late copy
 //! of `lease` would put its token back after an invalidation had removed it, and then a late fill
 //! would pass the fence: not repeated. A repeated `fill` would find its own token gone and report
 //! `Refused` for a value that is stored: not repeated. Both cost one unstored load, and rarely: a
-//! connection known to be closed is replaced before anything is sent on it.
+//! connection known to be closed is replaced before anything is sent on it. A late copy of `hold` would hold a key
+//! whose writer is through, for the hold's whole life: not repeated.
 
 mod batch;
 mod budget;
+mod bus;
 mod clear;
 mod cluster;
 mod connection;
@@ -33,6 +40,7 @@ mod handed_in;
 mod options;
 mod pool;
 mod reply;
+mod run;
 mod script;
 mod sentinel;
 mod servers;
@@ -45,6 +53,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use ::redis::aio::ConnectionLike;
 
+pub use self::bus::RedisBus;
 use self::{
     endpoint::Endpoint,
     handed_in::HandedIn,
@@ -71,8 +80,13 @@ use crate::{ConfigError, TierError, runtimes::Runtimes};
 ///
 /// Redis copies to replicas after it has answered. A replica that is promoted may lack the last writes: a fill
 /// that is lost is a miss, a lease that is lost refuses its fill, but a `delete` that is lost brings the old
-/// value back for the rest of its life, or until the next write. So does a primary that was cut off and is
-/// still written to (`min-replicas-to-write` bounds that). Where that must not be, keep lives short.
+/// value back for the rest of its life, or until the next write. So does a server that is restarted with an old
+/// snapshot. What it answers then is of another run: [`Found::incarnation`](crate::Found::incarnation) tells, by the
+/// `run_id` and the `master_replid` of each connection's server, and the engine does not believe what was stored in
+/// an earlier one. For a user who may not ask for `INFO`, and over a connection that was handed in, nothing is told.
+///
+/// A primary that was cut off and is still written to answers under its own run, as long as it answers
+/// (`min-replicas-to-write` bounds that).
 ///
 /// ```
 /// use std::time::Duration;
@@ -263,6 +277,12 @@ impl Redis {
     #[must_use]
     pub fn response_timeout(self, timeout: Duration) -> Self {
         self.with(|options| options.response_timeout = timeout)
+    }
+
+    /// A bus on the same servers, with the options as they are now and connections of its own: see [`RedisBus`].
+    #[must_use]
+    pub fn bus(&self) -> RedisBus {
+        RedisBus::new(&self.options)
     }
 
     /// The same tier with other options; connections made with the old ones are left.

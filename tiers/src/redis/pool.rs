@@ -52,7 +52,7 @@ struct Slot {
 }
 
 /// A dial under way; it ends by itself within `connect_timeout`.
-type Dial = Pin<Box<dyn Future<Output = Result<Connection, TierError>> + Send>>;
+pub(super) type Dial = Pin<Box<dyn Future<Output = Result<Connection, TierError>> + Send>>;
 
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -169,7 +169,7 @@ impl Pool {
 
 /// Dials, within `connect_timeout`. A panic (name resolution wants a thread, and there may be none) is
 /// a failed dial: the future stays in its slot, and must not be polled after it.
-fn dial(options: Arc<Options>) -> Dial {
+pub(super) fn dial(options: Arc<Options>) -> Dial {
     Box::pin(async move {
         let dialling = AssertUnwindSafe(Connection::dial(&options)).catch_unwind();
         match timeout(options.connect_timeout, dialling).await {

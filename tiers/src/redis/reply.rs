@@ -9,7 +9,7 @@ use std::time::Duration;
 use ::redis::{ErrorKind, RedisError, Value};
 use bytes::Bytes;
 
-use crate::{Found, Lease, TierError};
+use crate::{Found, HoldEnd, Incarnation, Lease, TierError};
 
 /// The reply, unless it is the server's refusal.
 pub(super) fn accepted(value: Value) -> Result<Value, TierError> {
@@ -53,31 +53,46 @@ pub(super) fn integer(value: Value) -> Result<i64, TierError> {
     }
 }
 
-/// What a `PTTL` and a `GET` of one key say together.
-pub(super) fn found(pttl: Value, value: Value) -> Result<Option<Found>, TierError> {
+/// What a `PTTL` and a `GET` of one key say together, as answered by that run of the server.
+pub(super) fn found(
+    pttl: Value,
+    value: Value,
+    incarnation: Option<Incarnation>,
+) -> Result<Option<Found>, TierError> {
     let (pttl, value) = (integer(pttl)?, bytes(value)?);
     Ok(match (pttl, value) {
         (_, None) => None,
         // Absent a moment before: stored in between, and its life was not seen.
         (-2, Some(_)) => None,
-        (-1, Some(bytes)) => Some(Found { bytes, remaining: None, incarnation: None }),
+        (-1, Some(bytes)) => Some(Found { bytes, remaining: None, incarnation }),
         (pttl, Some(bytes)) => {
             let millis = u64::try_from(pttl).map_err(|_| unexpected("negative life"))?;
             let remaining = Some(Duration::from_millis(millis));
-            Some(Found { bytes, remaining, incarnation: None })
+            Some(Found { bytes, remaining, incarnation })
         }
     })
 }
 
-/// What the lease script says: whether it granted, and what a `PTTL` and a `GET` say.
-pub(super) fn lease(value: Value) -> Result<Lease, TierError> {
+/// What the lease script says: whether it granted, or that the key is on hold; and what a `PTTL` and a `GET` say.
+pub(super) fn lease(value: Value, incarnation: Option<Incarnation>) -> Result<Lease, TierError> {
     let [granted, pttl, value] = array(value)?;
-    let found = found(pttl, value)?;
+    let found = found(pttl, value, incarnation)?;
     Ok(match integer(granted)? {
         0 => Lease::Held(found),
         1 => Lease::Granted(found),
-        _ => Lease::OnHold,
+        2 => Lease::OnHold,
+        _ => return Err(unexpected("no answer to a lease")),
     })
+}
+
+/// What the script says that ends a hold.
+pub(super) fn hold_end(value: Value) -> Result<HoldEnd, TierError> {
+    match integer(value)? {
+        0 => Ok(HoldEnd::Lost),
+        1 => Ok(HoldEnd::Overlapped),
+        2 => Ok(HoldEnd::Alone),
+        _ => Err(unexpected("no end of a hold")),
+    }
 }
 
 /// The refusal of a reply that has another form than its command's.
@@ -114,15 +129,16 @@ mod tests {
     #[test]
     fn life_and_value_are_read_together() {
         let bulk = || Value::BulkString(b"v".to_vec());
-        let life = |pttl| found(Value::Int(pttl), bulk()).map(|found| found.map(|f| f.remaining));
+        let life =
+            |pttl| found(Value::Int(pttl), bulk(), None).map(|found| found.map(|f| f.remaining));
         assert_eq!(life(1_500), Ok(Some(Some(Duration::from_millis(1_500)))));
         assert_eq!(life(0), Ok(Some(Some(Duration::ZERO))));
         assert_eq!(life(-1), Ok(Some(None)));
         assert_eq!(life(-2), Ok(None));
-        assert_eq!(found(Value::Int(9), Value::Nil), Ok(None));
+        assert_eq!(found(Value::Int(9), Value::Nil, None), Ok(None));
         assert!(matches!(life(-3), Err(TierError::Protocol(_))));
-        assert!(matches!(found(Value::Nil, bulk()), Err(TierError::Protocol(_))));
-        assert!(matches!(found(Value::Int(1), Value::Okay), Err(TierError::Protocol(_))));
+        assert!(matches!(found(Value::Nil, bulk(), None), Err(TierError::Protocol(_))));
+        assert!(matches!(found(Value::Int(1), Value::Okay, None), Err(TierError::Protocol(_))));
     }
 
     #[test]

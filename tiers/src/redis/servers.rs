@@ -3,13 +3,18 @@
 
 use std::sync::Arc;
 
-use ::redis::Value;
-
 use super::{
-    budget::Budget, cluster::Cluster, connection::Request, endpoint::Endpoint, exchange::Repeat,
-    handed_in::HandedIn, options::Options, pool::Pool, reply, script::Script,
+    budget::Budget,
+    cluster::Cluster,
+    connection::Request,
+    endpoint::Endpoint,
+    exchange::{Answer, Repeat},
+    handed_in::HandedIn,
+    options::Options,
+    pool::Pool,
+    script::Script,
 };
-use crate::TierError;
+use crate::{Incarnation, TierError};
 
 /// The servers of one runtime.
 #[derive(Debug)]
@@ -38,11 +43,27 @@ impl Servers {
         request: &Request,
         repeat: Repeat,
         budget: &mut Budget,
-    ) -> Result<Value, TierError> {
+    ) -> Result<Answer, TierError> {
         match self {
             Self::One(pool) => pool.ask(request, repeat, budget).await,
             Self::Cluster(cluster) => cluster.ask(key, request, repeat, budget).await,
-            Self::HandedIn(connection) => connection.ask(request, budget).await,
+            // It reconnects without telling: of its server's runs nothing is known.
+            Self::HandedIn(connection) => {
+                connection.ask(request, budget).await.map(|value| Answer { value, run: None })
+            }
+        }
+    }
+
+    /// The run of the server that has `key`.
+    pub(super) async fn run_of(
+        &self,
+        key: &[u8],
+        budget: &mut Budget,
+    ) -> Result<Option<Incarnation>, TierError> {
+        match self {
+            Self::One(pool) => pool.run(budget).await,
+            Self::Cluster(cluster) => cluster.run_of(key, budget).await,
+            Self::HandedIn(_) => Ok(None),
         }
     }
 
@@ -54,13 +75,13 @@ impl Servers {
         arguments: &[&[u8]],
         repeat: Repeat,
         budget: &mut Budget,
-    ) -> Result<Value, TierError> {
+    ) -> Result<Answer, TierError> {
         let key = keys.first().copied().unwrap_or_default();
         let by_digest = Request::Single(script.by_digest(keys, arguments));
-        match self.ask(key, &by_digest, repeat, budget).await.and_then(reply::accepted) {
+        match self.ask(key, &by_digest, repeat, budget).await.and_then(Answer::accepted) {
             Err(TierError::Refused(code)) if code == "NOSCRIPT" => {
                 let by_source = Request::Single(script.by_source(keys, arguments));
-                self.ask(key, &by_source, repeat, budget).await.and_then(reply::accepted)
+                self.ask(key, &by_source, repeat, budget).await.and_then(Answer::accepted)
             }
             answer => answer,
         }

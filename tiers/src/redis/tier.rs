@@ -13,14 +13,15 @@ use super::{
     cluster::{Moving, is_moving},
     connection::Request,
     endpoint::Endpoint,
-    exchange::Repeat,
+    exchange::{Answer, Repeat},
     handed_in::LeadsTo,
     reply,
-    script::{DISPLACE, FILL, LEASE, RELEASE, lease_key, millis},
+    script::{DISPLACE, END_HOLD, FILL, HOLD, LEASE, RELEASE, RENEW, holds_key, lease_key, millis},
     servers::Servers,
 };
 use crate::{
-    Abilities, Claim, ConfigError, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError,
+    Abilities, Claim, ConfigError, Fill, Found, HoldEnd, Incarnation, Lease, LeaseToken, Progress,
+    RemoteTier, TierError, protocol::Granted,
 };
 
 impl Redis {
@@ -62,14 +63,15 @@ impl Redis {
                 tries += 1;
                 continue;
             }
-            return Ok(match self.judged(reply::integer(answer?))? {
+            return Ok(match self.judged(reply::integer(answer?.value))? {
                 0 => Fill::Refused,
                 _ => Fill::Stored,
             });
         }
     }
 
-    /// Drops the value and takes the lease by force, under a token that nobody had before.
+    /// Drops the value and takes the lease by force, under a token that nobody had before; `None` on a key that a
+    /// writer holds.
     ///
     /// Each attempt has a token of its own: a late copy of a failed one must not put the token of
     /// the one that is filled with back in place.
@@ -78,17 +80,17 @@ impl Redis {
         servers: &Servers,
         key: &[u8],
         budget: &mut Budget,
-    ) -> Result<LeaseToken, TierError> {
+    ) -> Result<Option<LeaseToken>, TierError> {
         // As long as the fill may be on its way; a `set` that fails halfway holds others up so long.
         let life = millis(self.options.response_timeout.saturating_mul(2));
-        let lease = lease_key(key);
+        let (lease, holds) = (lease_key(key), holds_key(key));
         let tries = if matches!(servers, Servers::HandedIn(_)) { 1 } else { 2 };
         let mut attempts = 0;
         loop {
             let token = LeaseToken::random();
             let arguments: [&[u8]; 2] = [token.as_bytes(), life.as_bytes()];
             attempts += 1;
-            let keys = [key, &lease];
+            let keys = [key, &lease, &holds];
             let answer = servers.run(&DISPLACE, &keys, &arguments, Repeat::Never, budget).await;
             match answer {
                 Err(TierError::Unreachable(_)) if attempts < tries => {}
@@ -96,10 +98,12 @@ impl Redis {
                     if is_moving(&answer)
                         && let Servers::Cluster(cluster) = servers
                     {
-                        Moving::new(cluster, key).displace(token, &life, budget).await?;
-                        return Ok(token);
+                        let moving = Moving::new(cluster, key);
+                        let is_taken = moving.displace(token, &life, budget).await?;
+                        return Ok(is_taken.then_some(token));
                     }
-                    return answer.map(|_| token);
+                    let is_taken = self.judged(answer.and_then(Answer::integer))? != 0;
+                    return Ok(is_taken.then_some(token));
                 }
             }
         }
@@ -114,7 +118,9 @@ impl Redis {
         let mut both = Pipeline::with_capacity(2);
         both.cmd("PTTL").arg(key).cmd("GET").arg(key);
         let answer = servers.ask(key, &Request::Several(both), Repeat::Once, budget).await?;
-        self.judged(reply::array(answer).and_then(|[pttl, value]| reply::found(pttl, value)))
+        let found = reply::array(answer.value)
+            .and_then(|[pttl, value]| reply::found(pttl, value, answer.run));
+        self.judged(found)
     }
 }
 
@@ -136,21 +142,26 @@ impl RemoteTier for Redis {
         claim: Claim,
     ) -> Result<Lease, TierError> {
         let (servers, mut budget) = (self.servers()?, self.budget());
-        let (lease, life) = (lease_key(key), millis(life));
+        let (lease, holds, life) = (lease_key(key), holds_key(key), millis(life));
         let by_force = claim == Claim::ByForce;
         let force: &[u8] = if by_force { b"1" } else { b"0" };
         let arguments: [&[u8]; 3] = [token.as_bytes(), life.as_bytes(), force];
-        let keys = [key, &lease];
+        let keys = [key, &lease, &holds];
         let answer = servers.run(&LEASE, &keys, &arguments, Repeat::Never, &mut budget).await;
         if is_moving(&answer)
             && let Servers::Cluster(cluster) = &*servers
         {
             let moving = Moving::new(cluster, key);
             let granted = moving.take(token, &life, by_force, &mut budget).await?;
+            if granted == Granted::OnHold {
+                return Ok(Lease::OnHold);
+            }
             let found = self.get_within(&servers, key, &mut budget).await?;
-            return Ok(if granted { Lease::Granted(found) } else { Lease::Held(found) });
+            let is_granted = granted == Granted::Yes;
+            return Ok(if is_granted { Lease::Granted(found) } else { Lease::Held(found) });
         }
-        self.judged(reply::lease(answer?))
+        let answer = answer?;
+        self.judged(reply::lease(answer.value, answer.run))
     }
 
     async fn fill(
@@ -171,12 +182,69 @@ impl RemoteTier for Redis {
         servers.run(&RELEASE, &[&lease], &arguments, Repeat::Once, budget).await.map(drop)
     }
 
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        let (lease, life) = (lease_key(key), millis(life));
+        let arguments: [&[u8]; 2] = [token.as_bytes(), life.as_bytes()];
+        let (servers, mut budget) = (self.servers()?, self.budget());
+        let answer = servers.run(&RENEW, &[&lease], &arguments, Repeat::Once, &mut budget).await;
+        self.judged(answer.and_then(Answer::integer)).map(|stands| stands != 0)
+    }
+
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        let (servers, mut budget) = (self.servers()?, self.budget());
+        let (lease, holds, life) = (lease_key(key), holds_key(key), millis(life));
+        let arguments: [&[u8]; 2] = [token.as_bytes(), life.as_bytes()];
+        let keys: [&[u8]; 3] = [&holds, key, &lease];
+        let answer = servers.run(&HOLD, &keys, &arguments, Repeat::Never, &mut budget).await;
+        if is_moving(&answer)
+            && let Servers::Cluster(cluster) = &*servers
+        {
+            return Moving::new(cluster, key).hold(token, &life, &mut budget).await;
+        }
+        self.judged(answer.and_then(Answer::integer)).map(drop)
+    }
+
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        let (servers, mut budget) = (self.servers()?, self.budget());
+        let lease = lease.map(|(token, life)| (token, millis(life)));
+        let mut arguments: Vec<&[u8]> = vec![token.as_bytes()];
+        if let Some((token, life)) = &lease {
+            arguments.extend([token.as_bytes().as_slice(), life.as_bytes()]);
+        }
+        let (lease_key, holds) = (lease_key(key), holds_key(key));
+        let keys: [&[u8]; 3] = [&holds, key, &lease_key];
+        let answer = servers.run(&END_HOLD, &keys, &arguments, Repeat::Once, &mut budget).await;
+        if is_moving(&answer)
+            && let Servers::Cluster(cluster) = &*servers
+        {
+            let lease = lease.as_ref().map(|(token, life)| (*token, life.as_str()));
+            return Moving::new(cluster, key).end_hold(token, lease, &mut budget).await;
+        }
+        self.judged(answer.and_then(|answer| reply::hold_end(answer.value)))
+    }
+
+    async fn incarnation(&self, key: &[u8]) -> Result<Option<Incarnation>, TierError> {
+        self.servers()?.run_of(key, &mut self.budget()).await
+    }
+
     /// Two round trips: the value goes and the lease is taken by force, then the fill. A refused
     /// fill means that a concurrent writer won, and is no error.
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         let (servers, mut budget) = (self.servers()?, self.budget());
-        let token = self.displace(&servers, key, &mut budget).await?;
-        self.fill_within(&servers, key, token, &bytes, life, &mut budget).await
+        match self.displace(&servers, key, &mut budget).await? {
+            Some(token) => self.fill_within(&servers, key, token, &bytes, life, &mut budget).await,
+            None => Ok(Fill::Refused),
+        }
     }
 
     async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
@@ -185,7 +253,7 @@ impl RemoteTier for Redis {
         unlink.arg(key).arg(lease_key(key));
         let request = Request::Single(unlink);
         let answer = servers.ask(key, &request, Repeat::Once, &mut budget).await;
-        let dropped = answer.and_then(reply::integer);
+        let dropped = answer.and_then(|answer| reply::integer(answer.value));
         if is_moving(&dropped)
             && let Servers::Cluster(cluster) = &*servers
         {
@@ -229,7 +297,7 @@ impl RemoteTier for Redis {
         }
         let request = Request::Single(cmd("PING"));
         let answer = servers.ask(b"", &request, Repeat::Once, &mut budget).await?;
-        match reply::accepted(answer)? {
+        match reply::accepted(answer.value)? {
             // A client of a cluster hands in what several nodes say.
             Value::Array(answers) => {
                 answers.into_iter().try_for_each(|answer| reply::accepted(answer).map(drop))

@@ -46,6 +46,25 @@ impl RedisServer {
             .ok_or_else(|| io::Error::other(format!("INFO holds no number {field}")))
     }
 
+    /// Has the server execute a command: `["SAVE"]`, and it finds what it holds when it is started again.
+    ///
+    /// # Errors
+    /// When the server cannot be asked, or refuses.
+    pub async fn execute(&self, words: &[&str]) -> io::Result<()> {
+        self.command::<::redis::Value>(words).await.map(drop)
+    }
+
+    /// Has a replica hear nothing more from its primary, nor from any other, until it is restarted: what is written
+    /// from now on is lost when it is promoted.
+    ///
+    /// # Errors
+    /// When the server cannot be asked.
+    pub async fn stop_following(&self) -> io::Result<()> {
+        // A login that its primary refuses; replication is the only link that uses it.
+        self.command::<()>(&["CONFIG", "SET", "masterauth", "nobody's"]).await?;
+        self.command::<u64>(&["CLIENT", "KILL", "TYPE", "master"]).await.map(drop)
+    }
+
     /// What the server answers to a command.
     pub(super) async fn command<T: FromRedisValue>(&self, words: &[&str]) -> io::Result<T> {
         let (first, rest) = words.split_first().ok_or_else(|| io::Error::other("no command"))?;

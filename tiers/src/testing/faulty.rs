@@ -13,7 +13,8 @@ use bytes::Bytes;
 use fastrand::Rng;
 
 use crate::{
-    Abilities, Claim, ConfigError, Fill, Found, Lease, LeaseToken, Progress, RemoteTier, TierError,
+    Abilities, Claim, ConfigError, Fill, Found, HoldEnd, Incarnation, Lease, LeaseToken, Progress,
+    RemoteTier, TierError,
 };
 
 /// What befalls an operation.
@@ -224,6 +225,33 @@ impl<T: RemoteTier> RemoteTier for Faulty<T> {
 
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.run(self.inner.release(key, token)).await.map(drop)
+    }
+
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.run(self.inner.renew(key, token, life)).await.map(|(stands, _)| stands)
+    }
+
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        self.run(self.inner.hold(key, token, life)).await.map(drop)
+    }
+
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        self.run(self.inner.end_hold(key, token, lease)).await.map(|(end, _)| end)
+    }
+
+    /// As it is: no operation, for it asks nobody as a rule.
+    async fn incarnation(&self, key: &[u8]) -> Result<Option<Incarnation>, TierError> {
+        self.inner.incarnation(key).await
     }
 
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {

@@ -7,6 +7,7 @@
 mod admin;
 mod conformance;
 mod faulty;
+mod faulty_bus;
 mod memcached;
 mod process;
 mod proxy;
@@ -15,8 +16,9 @@ mod redis_cluster;
 mod redis_sentinel;
 
 pub use self::{
-    conformance::{local_tier_conforms, remote_tier_conforms},
+    conformance::{bus_conforms, local_tier_conforms, remote_tier_conforms},
     faulty::{Fault, Faulty, Plan},
+    faulty_bus::{BusFault, FaultyBus},
     memcached::MemcachedServer,
     proxy::{LinkFault, Proxy},
     redis::{RedisServer, RedisServerBuilder},

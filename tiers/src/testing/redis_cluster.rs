@@ -146,6 +146,14 @@ impl RedisCluster {
         self.nodes.get(node).expect("there are six nodes")
     }
 
+    /// The slot of a key.
+    ///
+    /// # Errors
+    /// When no node can be asked.
+    pub async fn slot_of(&self, key: &str) -> io::Result<u16> {
+        self.node(0).command(&["CLUSTER", "KEYSLOT", key]).await
+    }
+
     /// The node that has a slot, as the node itself says.
     ///
     /// # Errors

@@ -1,12 +1,13 @@
-//! The conformance suite of L2 under test itself: each fault of a tier's batches, and of its progress, is found.
+//! The conformance suite of L2 under test itself: each fault of a tier's batches, and of its progress, is found. Those of
+//! its holds are in `broken_holds.rs`.
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tiered_tiers::{
-    Abilities, Claim, Fill, Found, Lease, LeaseToken, Memory, Progress, RemoteTier, TierError,
-    testing::remote_tier_conforms,
+    Abilities, Claim, Fill, Found, HoldEnd, Lease, LeaseToken, Memory, Progress, RemoteTier,
+    TierError, testing::remote_tier_conforms,
 };
 
 /// What a tier can do wrong with several keys.
@@ -95,6 +96,28 @@ impl RemoteTier for Broken {
 
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.inner.release(key, token).await
+    }
+
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.inner.renew(key, token, life).await
+    }
+
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        self.inner.hold(key, token, life).await
+    }
+
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        self.inner.end_hold(key, token, lease).await
     }
 
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {

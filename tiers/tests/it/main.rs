@@ -5,6 +5,7 @@
 //! | `local.rs` | Moka, DashMap and Quick under the conformance suite of L1 |
 //! | `broken.rs` | that the suite of L1 finds the faults of a broken tier |
 //! | `broken_remote.rs` | that the suite of L2 finds the faults of broken batches |
+//! | `broken_holds.rs` | that it finds the faults of broken renewals and holds |
 //! | `quick.rs` | what Quick does with the dead, the heavy and the unevenly spread |
 //! | `moka.rs` | what Moka makes of weights that change, and of entries that are too heavy |
 //! | `bounds.rs` | L1 and Memory under pressure: bounds, eviction, threads |
@@ -16,8 +17,10 @@
 //! | `outage.rs` | Redis killed, restarted, frozen, half-open, full, behind a proxy that lies dead |
 //! | `cluster.rs` | Redis Cluster: slots that move, primaries that die, nodes that lie |
 //! | `sentinel.rs` | a primary behind sentinels, replaced under load |
+//! | `runs.rs` | which run of a server an answer is of, after restarts and promotions |
 //! | `handed_in.rs` | connections that the application made |
 //! | `redis_batches.rs` | several Redis keys at once, on one server and on many |
+//! | `bus/` | the suite of buses, run by each of them; what a log on Redis loses, and how that is noticed |
 //! | `faulty.rs` | the tools for bad days, the faulty tier and the proxy: do they do what they say? |
 //! | `login.rs` | passwords of every kind, and that none is ever shown |
 //! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment; before either server |
@@ -38,7 +41,9 @@
 mod batches;
 mod bounds;
 mod broken;
+mod broken_holds;
 mod broken_remote;
+mod bus;
 mod chain;
 mod chain_storms;
 mod cluster;
@@ -58,6 +63,7 @@ mod outage;
 mod quick;
 mod redis_batches;
 mod remote;
+mod runs;
 mod runtimes;
 mod sentinel;
 mod servers;
@@ -80,10 +86,11 @@ fn entry(value: u64) -> LocalEntry {
         fresh_until: now,
         stale_until: now,
         proven_until: now,
+        generation: 0,
         type_id: std::any::TypeId::of::<u64>(),
         schema: 7,
     };
-    LocalEntry { value: Some(std::sync::Arc::new(value)), meta }
+    LocalEntry { value: Some(std::sync::Arc::new(value)), meta, marks: None }
 }
 
 /// The number in an L1 entry.
@@ -137,6 +144,9 @@ async fn every_operation(
     run!("lease", tier.lease(b"k", token, life, tiered_tiers::Claim::IfFree));
     run!("fill", tier.fill(b"k", token, bytes.clone(), life));
     run!("release", tier.release(b"k", token));
+    run!("renew", tier.renew(b"k", token, life));
+    run!("hold", tier.hold(b"k", token, life));
+    run!("end_hold", tier.end_hold(b"k", token, Some((token, life))));
     run!("set", tier.set(b"k", bytes, life));
     run!("delete", tier.delete(b"k"));
     run!("clear", tier.clear(b"k", &|_| {}));

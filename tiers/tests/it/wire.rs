@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fastrand::Rng;
 use tiered_tiers::{
-    Abilities, Claim, Fill, Found, Lease, LeaseToken, Memory, Progress, RemoteTier, TierError,
+    Abilities, Claim, Fill, Found, HoldEnd, Lease, LeaseToken, Memory, Progress, RemoteTier,
+    TierError,
 };
 use tokio::sync::Semaphore;
 
@@ -181,14 +182,49 @@ impl RemoteTier for Wire {
         self.run("release", async move { inner.release(&key, token).await }).await
     }
 
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        let (inner, key) = (self.inner.clone(), key.to_vec());
+        self.run("renew", async move { inner.renew(&key, token, life).await }).await
+    }
+
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        let (inner, key) = (self.inner.clone(), key.to_vec());
+        self.run("hold", async move { inner.hold(&key, token, life).await }).await
+    }
+
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        let (inner, key) = (self.inner.clone(), key.to_vec());
+        self.run("end_hold", async move { inner.end_hold(&key, token, lease).await }).await
+    }
+
     /// As the contract wants it of a tier whose commands may be late: the lease by force, and the fill.
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
         let token = LeaseToken::random();
         let (inner, owned) = (self.inner.clone(), key.to_vec());
         let force = Duration::from_secs(2);
-        self.run("set", async move { inner.lease(&owned, token, force, Claim::ByForce).await })
-            .await?;
-        self.fill(key, token, bytes, life).await
+        let displaced = async move {
+            let lease = inner.lease(&owned, token, force, Claim::ByForce).await?;
+            // What a writer holds may hold nothing.
+            if lease == Lease::OnHold {
+                inner.delete(&owned).await.map(|()| lease)
+            } else {
+                Ok(lease)
+            }
+        };
+        match self.run("set", displaced).await? {
+            Lease::OnHold => Ok(Fill::Refused),
+            _ => self.fill(key, token, bytes, life).await,
+        }
     }
 
     async fn delete(&self, key: &[u8]) -> Result<(), TierError> {

@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use tiered::tiers::{
-    Claim, Fill, Found, Lease, LeaseToken, Memory, Progress, RemoteTier, TierError,
+    Claim, Fill, Found, HoldEnd, Lease, LeaseToken, Memory, Progress, RemoteTier, TierError,
 };
 use tokio::sync::Semaphore;
 
@@ -81,6 +81,28 @@ impl RemoteTier for Gate {
 
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.tier.release(key, token).await
+    }
+
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.tier.renew(key, token, life).await
+    }
+
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        self.tier.hold(key, token, life).await
+    }
+
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        self.tier.end_hold(key, token, lease).await
     }
 
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {

@@ -82,7 +82,7 @@ impl Cluster {
         let mut question = cmd("CLUSTER");
         question.arg("NODES");
         let answer = node.pool.ask_on(&connection, &Request::Single(question), budget).await;
-        let claim = claim(settled(answer)?)?;
+        let claim = claim(settled(answer)?.value)?;
         Ok(claim.map(|claim| (Primary { node, connection }, claim)))
     }
 
@@ -121,7 +121,7 @@ impl Cluster {
                 if Redirect::of(&answer, &primary.node.address).is_some() {
                     let (again, budget) =
                         (Request::Single(unlink(key)), &mut Budget::new(&self.options));
-                    answer = self.ask(key, &again, Repeat::Once, budget).await?;
+                    answer = self.ask(key, &again, Repeat::Once, budget).await?.value;
                 }
                 dropped += u64::try_from(reply::integer(answer)?).unwrap_or_default();
             }
@@ -132,7 +132,8 @@ impl Cluster {
 
     async fn step(&self, primary: &Primary, request: Request) -> Result<Value, TierError> {
         let (pool, budget) = (&primary.node.pool, &mut Budget::new(&self.options));
-        settled(pool.ask_on(&primary.connection, &request, budget).await).and_then(reply::accepted)
+        let answer = settled(pool.ask_on(&primary.connection, &request, budget).await)?;
+        reply::accepted(answer.value)
     }
 }
 

@@ -139,7 +139,7 @@ impl Cluster {
         let stop = Stop { node: Arc::clone(&piece.node), asking: false };
         let budget = &mut Budget::new(&self.options);
         let answer = self.ask_at(&stop, &Request::Several(commands), budget).await?;
-        let Value::Array(answers) = answer else {
+        let Value::Array(answers) = answer.value else {
             return Err(Lost::Sent(Failure::Broken(reply::unexpected("not an array"))));
         };
         let mut answers = answers.into_iter();
@@ -149,7 +149,7 @@ impl Cluster {
                 return Gathered::Redirected;
             }
             match own {
-                Value::Array(own) => Gathered::Done((each.read)(own)),
+                Value::Array(own) => Gathered::Done((each.read)(own, answer.run)),
                 _ => Gathered::Redirected,
             }
         });

@@ -19,7 +19,10 @@
 //!
 //! A replica that is promoted may lack the last writes of its primary. A lost lease refuses its fill, which is
 //! safe. A lost fill is a miss. A lost delete brings the old value back, until its life ends or the next
-//! write: a client can do nothing against that but wait for replicas at every delete.
+//! write. A replica that was promoted answers in another run than its primary did, and so does the node to which
+//! a slot has moved: whoever stamps what it stores with the run does not believe the old value. A node that is
+//! deposed and promoted again keeps its connections; each of them asks for the run once a second. Rejected: to
+//! watch the nodes' roles in the map, which is fetched when something fails, and here nothing does.
 
 mod clear;
 mod gather;
@@ -29,6 +32,7 @@ mod moving;
 mod redirect;
 mod refresh;
 mod slot;
+mod whereabouts;
 
 use std::{
     sync::{
@@ -38,7 +42,7 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{Value, cmd};
+use ::redis::cmd;
 use tokio::time::{Instant, sleep};
 
 pub(super) use self::{
@@ -50,13 +54,13 @@ use super::{
     budget::Budget,
     connection::{Failure, Request},
     endpoint::{Address, Endpoint},
-    exchange::Repeat,
+    exchange::{Answer, Repeat},
     handed_in::info,
     options::Options,
     pool::Pool,
     reply,
 };
-use crate::TierError;
+use crate::{Incarnation, TierError};
 
 /// So many redirections of one request are followed.
 const HOPS: usize = 5;
@@ -113,7 +117,7 @@ impl Cluster {
         request: &Request,
         repeat: Repeat,
         budget: &mut Budget,
-    ) -> Result<Value, TierError> {
+    ) -> Result<Answer, TierError> {
         self.ask_where(key, request, repeat, budget).await.map(|(answer, _)| answer)
     }
 
@@ -124,7 +128,7 @@ impl Cluster {
         request: &Request,
         repeat: Repeat,
         budget: &mut Budget,
-    ) -> Result<(Value, Stop), TierError> {
+    ) -> Result<(Answer, Stop), TierError> {
         let slot = slot(key);
         let mut stop = Stop { node: self.owner(slot, budget).await?, asking: false };
         let (mut hops, mut repeated) = (0, false);
@@ -155,7 +159,7 @@ impl Cluster {
                     });
                 }
             };
-            let Some(redirect) = Redirect::of(&answer, &stop.node.address) else {
+            let Some(redirect) = Redirect::of(&answer.value, &stop.node.address) else {
                 return Ok((answer, stop));
             };
             match redirect {
@@ -191,15 +195,32 @@ impl Cluster {
         stop: &Stop,
         request: &Request,
         budget: &mut Budget,
-    ) -> Result<Value, Lost> {
+    ) -> Result<Answer, Lost> {
         let pool = &stop.node.pool;
         let connection = pool.connection(budget).await.map_err(Lost::Unsent)?;
         if !stop.asking {
             return pool.ask_on(&connection, request, budget).await.map_err(Lost::Sent);
         }
         let answer = pool.ask_on(&connection, &redirect::asking(request), budget).await;
-        let answer = answer.map_err(Lost::Sent)?;
-        redirect::asked(request, answer).map_err(|error| Lost::Sent(Failure::Broken(error)))
+        let Answer { value, run } = answer.map_err(Lost::Sent)?;
+        let value = redirect::asked(request, value);
+        value.map(|value| Answer { value, run }).map_err(|error| Lost::Sent(Failure::Broken(error)))
+    }
+
+    /// The run of the node that has `key`: by the map, or by the nodes themselves where a question must go out
+    /// anyway.
+    pub(super) async fn run_of(
+        &self,
+        key: &[u8],
+        budget: &mut Budget,
+    ) -> Result<Option<Incarnation>, TierError> {
+        let owner = self.owner(slot(key), budget).await?;
+        if let Some(connection) = owner.pool.any().filter(|connection| !connection.is_due()) {
+            return Ok(connection.run());
+        }
+        let mut question = cmd("EXISTS");
+        question.arg(key);
+        Ok(self.ask(key, &Request::Single(question), Repeat::Once, budget).await?.run)
     }
 
     /// Whether some node answers and calls the cluster whole.
@@ -216,8 +237,8 @@ impl Cluster {
             let stop = Stop { node: Arc::clone(node), asking: false };
             let answer = self.ask_at(&stop, &question, &mut left).await;
             budget.spent(&part, &left);
-            match answer.map_err(TierError::from).and_then(reply::accepted) {
-                Ok(answer) => match info(&answer, "cluster_state") {
+            match answer.map_err(TierError::from).and_then(Answer::accepted) {
+                Ok(answer) => match info(&answer.value, "cluster_state") {
                     Some("ok") => return Ok(()),
                     Some(_) => last = TierError::Refused("CLUSTERDOWN".into()),
                     None => last = reply::unexpected("no state"),

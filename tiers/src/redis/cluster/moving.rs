@@ -8,9 +8,14 @@
 //! operations are done in steps of one key, each of which is safe where it stops:
 //!
 //! - `delete` drops the lease, then the value: a fill between the two finds no lease.
-//! - `lease` takes the lease, then reads the value: what it reads is no older than the lease.
+//! - `lease` takes the lease, then looks for holds, and gives it up again if there is one; then it reads the value:
+//!   what it reads is no older than the lease.
 //! - `displace` drops both, and what is absent from the source stays absent there. The rest happens on the
-//!   target in one atomic step, by a script that names the lease and touches the value too.
+//!   target in one atomic step, by a script that names the lease and touches the value too. Then it looks for holds.
+//! - `hold` holds, then drops lease and value. A lease that was taken before it falls with them, and one that is taken
+//!   after it finds the hold: there is no third.
+//! - `end_hold` drops lease and value, and takes the lease that is to follow *while the hold still stands*; then the
+//!   hold goes, and if it was not alone, the lease too. So nobody comes between, and where it stops nobody fills.
 //! - `fill` needs lease and value on one node. A lease that stands on the target was taken there, so the old
 //!   value is dropped from the source, where nothing can put it back, and a script as above does the rest.
 //!   A lease that still stands on the source was taken before the slot began to move; it is waited for a
@@ -18,19 +23,19 @@
 
 use std::time::Duration;
 
-use ::redis::{Value, cmd};
+use ::redis::cmd;
 
 use super::{
     super::{
         budget::Budget,
         connection::Request,
-        exchange::Repeat,
+        exchange::{Answer, Repeat},
         reply,
-        script::{RELEASE, Script, lease_key, millis},
+        script::{END_HOLD, HOLD, RELEASE, Script, holds_key, lease_key, millis},
     },
     Cluster, Redirect, Stop, rest,
 };
-use crate::{Fill, LeaseToken, TierError};
+use crate::{Fill, HoldEnd, LeaseToken, TierError, protocol::Granted};
 
 /// How long a fill waits for its lease to be carried over before it looks again; so often.
 const PAUSES: [Duration; 4] = [
@@ -82,6 +87,7 @@ pub(in super::super) struct Moving<'a> {
     cluster: &'a Cluster,
     key: &'a [u8],
     lease: Vec<u8>,
+    holds: Vec<u8>,
 }
 
 /// Whether an outcome says that the key's slot is on its way.
@@ -91,7 +97,7 @@ pub(in super::super) fn is_moving<R>(outcome: &Result<R, TierError>) -> bool {
 
 impl<'a> Moving<'a> {
     pub(in super::super) fn new(cluster: &'a Cluster, key: &'a [u8]) -> Self {
-        Self { cluster, key, lease: lease_key(key) }
+        Self { cluster, key, lease: lease_key(key), holds: holds_key(key) }
     }
 
     /// Drops the lease, then the value.
@@ -100,31 +106,97 @@ impl<'a> Moving<'a> {
         self.drop_key(self.key, budget).await
     }
 
-    /// Takes the lease. The value is to be read after it.
+    /// Takes the lease, unless the key is on hold. The value is to be read after it.
     pub(in super::super) async fn take(
         &self,
         token: LeaseToken,
         life: &str,
         by_force: bool,
         budget: &mut Budget,
-    ) -> Result<bool, TierError> {
+    ) -> Result<Granted, TierError> {
         if by_force {
             self.drop_key(&self.lease, budget).await?;
         }
-        let arguments: [&[u8]; 2] = [token.as_bytes(), life.as_bytes()];
-        Ok(reply::integer(self.run(&TAKE, &arguments, budget).await?)? != 0)
+        let is_taken = self.take_lease(token, life, budget).await?;
+        let is_open = self.or_give_up(token, budget).await?;
+        Ok(match (is_open, is_taken) {
+            (false, _) => Granted::OnHold,
+            (true, true) => Granted::Yes,
+            (true, false) => Granted::Held,
+        })
     }
 
-    /// Drops the value and takes the lease by force.
+    /// Drops the value and takes the lease by force, unless the key is on hold; says whether it did.
     pub(in super::super) async fn displace(
         &self,
         token: LeaseToken,
         life: &str,
         budget: &mut Budget,
-    ) -> Result<(), TierError> {
+    ) -> Result<bool, TierError> {
         self.delete(budget).await?;
         let arguments: [&[u8]; 3] = [self.key, token.as_bytes(), life.as_bytes()];
-        self.run(&DISPLACE, &arguments, budget).await.map(drop)
+        self.run(&DISPLACE, &self.lease, &arguments, budget).await?;
+        self.or_give_up(token, budget).await
+    }
+
+    /// Holds the key, then drops what it has.
+    pub(in super::super) async fn hold(
+        &self,
+        token: LeaseToken,
+        life: &str,
+        budget: &mut Budget,
+    ) -> Result<(), TierError> {
+        let arguments: [&[u8]; 2] = [token.as_bytes(), life.as_bytes()];
+        self.run(&HOLD, &self.holds, &arguments, budget).await?;
+        self.delete(budget).await
+    }
+
+    /// Drops what the key has, takes the lease, then ends the hold, which decides whether the lease stays.
+    pub(in super::super) async fn end_hold(
+        &self,
+        token: LeaseToken,
+        lease: Option<(LeaseToken, &str)>,
+        budget: &mut Budget,
+    ) -> Result<HoldEnd, TierError> {
+        self.delete(budget).await?;
+        if let Some((lease, life)) = lease {
+            self.take_lease(lease, life, budget).await?;
+        }
+        let end = self.run(&END_HOLD, &self.holds, &[token.as_bytes()], budget).await;
+        let end = end.and_then(|answer| reply::hold_end(answer.value));
+        if let (Some((lease, _)), Err(_) | Ok(HoldEnd::Lost | HoldEnd::Overlapped)) = (lease, &end)
+        {
+            self.release(lease, budget).await;
+        }
+        end
+    }
+
+    async fn take_lease(
+        &self,
+        token: LeaseToken,
+        life: &str,
+        budget: &mut Budget,
+    ) -> Result<bool, TierError> {
+        let arguments: [&[u8]; 2] = [token.as_bytes(), life.as_bytes()];
+        Ok(self.run(&TAKE, &self.lease, &arguments, budget).await?.integer()? != 0)
+    }
+
+    /// Whether nobody holds the key. If somebody does, or nobody knows, this token's lease is given up.
+    async fn or_give_up(&self, token: LeaseToken, budget: &mut Budget) -> Result<bool, TierError> {
+        let mut look = cmd("EXISTS");
+        look.arg(&self.holds);
+        let look = Request::Single(look);
+        let found = self.cluster.ask(&self.holds, &look, Repeat::Once, budget).await;
+        let is_open = found.and_then(Answer::integer).map(|holds| holds == 0);
+        if is_open != Ok(true) {
+            self.release(token, budget).await;
+        }
+        is_open
+    }
+
+    /// Gives a lease up under which nothing will be filled. One that cannot be ends by itself.
+    async fn release(&self, token: LeaseToken, budget: &mut Budget) {
+        let _ = self.run(&RELEASE, &self.lease, &[token.as_bytes()], budget).await;
     }
 
     /// Stores the value if the token stands. `None` after a little wait: the usual way is to be tried again, for
@@ -142,14 +214,14 @@ impl<'a> Moving<'a> {
         let read = Request::Single(read);
         let asked = self.cluster.ask_where(&self.lease, &read, Repeat::Once, budget).await;
         let (standing, stop) = asked?;
-        if reply::bytes(standing)?.as_deref() != Some(token.as_bytes().as_slice()) {
+        if reply::bytes(standing.value)?.as_deref() != Some(token.as_bytes().as_slice()) {
             return Ok(Some(Fill::Refused));
         }
         if !stop.asking || tries >= PAUSES.len() {
             // Still on the source; or the slot has arrived, and the usual way will do.
             let Some(pause) = PAUSES.get(tries).filter(|pause| **pause < budget.for_answer() / 2)
             else {
-                let _ = self.run(&RELEASE, &[token.as_bytes()], budget).await;
+                self.release(token, budget).await;
                 return Err(TierError::Refused("TRYAGAIN".into()));
             };
             rest(*pause, budget).await;
@@ -159,11 +231,11 @@ impl<'a> Moving<'a> {
         let life = millis(life);
         let arguments: [&[u8]; 4] = [self.key, token.as_bytes(), bytes, life.as_bytes()];
         let answer = self.run_at(&stop, &FILL, &arguments, budget).await?;
-        if Redirect::of(&answer, &stop.node.address).is_some() {
+        if Redirect::of(&answer.value, &stop.node.address).is_some() {
             // The move was called off, or is over: not executed.
             return Ok(None);
         }
-        Ok(Some(match reply::integer(answer)? {
+        Ok(Some(match reply::integer(answer.value)? {
             0 => Fill::Refused,
             _ => Fill::Stored,
         }))
@@ -173,7 +245,7 @@ impl<'a> Moving<'a> {
         let mut unlink = cmd("UNLINK");
         unlink.arg(key);
         let answer = self.cluster.ask(key, &Request::Single(unlink), Repeat::Once, budget).await?;
-        reply::integer(answer).map(drop)
+        reply::integer(answer.value).map(drop)
     }
 
     /// Drops the value where its slot comes from. A redirection says that it is not there.
@@ -183,25 +255,26 @@ impl<'a> Moving<'a> {
         let node = self.cluster.owner(super::slot(self.key), budget).await?;
         let source = Stop { node, asking: false };
         let answer = self.cluster.ask_at(&source, &Request::Single(unlink), budget).await?;
-        match Redirect::of(&answer, &source.node.address) {
+        match Redirect::of(&answer.value, &source.node.address) {
             Some(Redirect::Ask(_) | Redirect::Moved(_)) => Ok(()),
-            _ => reply::integer(answer).map(drop),
+            _ => reply::integer(answer.value).map(drop),
         }
     }
 
-    /// Runs a script that names the lease alone, wherever that is.
+    /// Runs a script that names this key alone, wherever that is.
     async fn run(
         &self,
         script: &Script,
+        key: &[u8],
         arguments: &[&[u8]],
         budget: &mut Budget,
-    ) -> Result<Value, TierError> {
-        let keys: [&[u8]; 1] = [&self.lease];
+    ) -> Result<Answer, TierError> {
+        let keys = [key];
         let mut answer = Err(TierError::Timeout);
         for call in [script.by_digest(&keys, arguments), script.by_source(&keys, arguments)] {
             let call = Request::Single(call);
-            answer = self.cluster.ask(&self.lease, &call, Repeat::Never, budget).await;
-            answer = answer.and_then(reply::accepted);
+            answer = self.cluster.ask(key, &call, Repeat::Never, budget).await;
+            answer = answer.and_then(Answer::accepted);
             if !is_unknown(&answer) {
                 break;
             }
@@ -209,18 +282,18 @@ impl<'a> Moving<'a> {
         answer
     }
 
-    /// The same, at this node and nowhere else.
+    /// Runs one that names the lease alone, at this node and nowhere else.
     async fn run_at(
         &self,
         stop: &Stop,
         script: &Script,
         arguments: &[&[u8]],
         budget: &mut Budget,
-    ) -> Result<Value, TierError> {
+    ) -> Result<Answer, TierError> {
         let keys: [&[u8]; 1] = [&self.lease];
         let by_digest = Request::Single(script.by_digest(&keys, arguments));
         let answer = self.cluster.ask_at(stop, &by_digest, budget).await?;
-        if !is_unknown(&reply::accepted(answer.clone())) {
+        if !is_unknown(&answer.clone().accepted()) {
             return Ok(answer);
         }
         let by_source = Request::Single(script.by_source(&keys, arguments));
@@ -228,6 +301,6 @@ impl<'a> Moving<'a> {
     }
 }
 
-fn is_unknown(answer: &Result<Value, TierError>) -> bool {
+fn is_unknown(answer: &Result<Answer, TierError>) -> bool {
     matches!(answer, Err(TierError::Refused(code)) if code == "NOSCRIPT")
 }

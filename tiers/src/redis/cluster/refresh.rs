@@ -105,7 +105,7 @@ impl Cluster {
             budget.spent(&part, &left);
             match answer
                 .map_err(TierError::from)
-                .and_then(|answer| map::shares(answer, &asked.address))
+                .and_then(|answer| map::shares(answer.value, &asked.address))
             {
                 Ok(shares) => {
                     let make = |address: &_| node(&self.options, address);

@@ -48,10 +48,11 @@ fn entry(value: u64) -> LocalEntry {
         fresh_until: now,
         stale_until: now,
         proven_until: now,
+        generation: 0,
         type_id: std::any::TypeId::of::<u64>(),
         schema: 7,
     };
-    LocalEntry { value: Some(Arc::new(value)), meta }
+    LocalEntry { value: Some(Arc::new(value)), meta, marks: None }
 }
 
 /// The number in an entry.

@@ -8,7 +8,10 @@
 )]
 
 mod batches;
+mod bus;
+mod bus_waits;
+mod holds;
 mod local;
 mod remote;
 
-pub use self::{local::local_tier_conforms, remote::remote_tier_conforms};
+pub use self::{bus::bus_conforms, local::local_tier_conforms, remote::remote_tier_conforms};

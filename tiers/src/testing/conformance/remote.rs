@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join;
 
-use super::batches::several_keys_at_once;
+use super::{batches::several_keys_at_once, holds::leases_are_renewed_and_keys_are_held};
 use crate::{Claim, Fill, Found, Lease, LeaseToken, RemoteTier, TierError};
 
 pub(super) const LIFE: Duration = Duration::from_secs(600);
@@ -48,6 +48,8 @@ pub async fn remote_tier_conforms(tier: Arc<dyn RemoteTier>) {
     concurrent_sets_leave_one_whole(tier).await;
     look_alikes_are_apart(tier).await;
     several_keys_at_once(tier).await;
+    leases_are_renewed_and_keys_are_held(tier).await;
+    every_answer_tells_the_run(tier).await;
     if tier.abilities().clears {
         clear_takes_its_prefix_only(tier).await;
         clear_drops_many(tier).await;
@@ -58,7 +60,7 @@ pub async fn remote_tier_conforms(tier: Arc<dyn RemoteTier>) {
 }
 
 /// A real wait: a tier's server has a clock of its own.
-async fn wait(time: Duration) {
+pub(super) async fn wait(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
@@ -338,6 +340,33 @@ async fn clear_drops_many(tier: &dyn RemoteTier) {
     tier.clear(b"", &progress).await.unwrap();
     assert_eq!(told.load(Ordering::Relaxed), 2_301, "one more");
     assert_eq!(stored(tier, b"other").await, None, "an empty prefix is everything");
+}
+
+/// As long as its server runs on, all that a tier says of a key names one run of it; or nothing does.
+async fn every_answer_tells_the_run(tier: &dyn RemoteTier) {
+    let keys: [&[u8]; 4] = [b"r1", b"r2", b"r3", b"r4"];
+    for key in keys {
+        let run = tier.incarnation(key).await.unwrap();
+        tier.set(key, bytes("v"), LIFE).await.unwrap();
+        // Several times: not all over one connection, and some out of a nearer place than others.
+        for _ in 0..4 {
+            let found = tier.get(key).await.unwrap().unwrap();
+            assert_eq!(found.incarnation, run, "get");
+            assert_eq!(tier.incarnation(key).await, Ok(run));
+        }
+        let (first, second) = (LeaseToken::random(), LeaseToken::random());
+        let found = granted(tier, key, first).await.unwrap();
+        assert_eq!(found.incarnation, run, "a lease that was granted");
+        match tier.lease(key, second, LIFE, Claim::IfFree).await.unwrap() {
+            Lease::Held(Some(found)) => assert_eq!(found.incarnation, run, "one that is held"),
+            other => panic!("{other:?}"),
+        }
+    }
+    for (key, found) in keys.iter().zip(tier.get_many(&keys).await) {
+        let found = found.unwrap().unwrap();
+        assert_eq!(found.incarnation, tier.incarnation(key).await.unwrap(), "several at once");
+        tier.delete(key).await.unwrap();
+    }
 }
 
 async fn concurrent_sets_leave_one_whole(tier: &dyn RemoteTier) {

@@ -118,6 +118,7 @@ async fn what_is_put_off_is_sent_again() {
             let asked = Arc::clone(&asked);
             move |said, port| match said {
                 "CLUSTER SLOTS" => all_at(port),
+                said if said.starts_with("INFO") => "-ERR\r\n".into(),
                 _ if asked.fetch_add(1, Ordering::SeqCst) < 2 => format!("-{code} wait\r\n"),
                 _ => ":1\r\n".into(),
             }

@@ -1,0 +1,105 @@
+//! The scripts: what happens to a log happens in one step on the server, and so does each look at it.
+//!
+//! `KEYS[1]` is the stream, `KEYS[2]` the head: the token of the last message, and after it the place of that
+//! message. A head counts only if the stream ends at that place: a head and a stream that are not of one moment
+//! (one of them was dropped, or put back from a copy) make no log, and whoever comes next begins a new chain.
+//!
+//! Rejected: `XREAD`'s entries, and the head by a second command. Between the two a message may come, or both keys
+//! go. Rejected too: the last token as a field of the stream alone, which goes with the messages.
+
+use std::sync::LazyLock;
+
+use super::super::script::Script;
+
+/// What all of them begin with: the place where the stream ends, dropped or not, and the head that belongs there.
+macro_rules! with_head {
+    ($code:literal) => {
+        concat!(
+            r"
+local function ending()
+  local stream = redis.pcall('XINFO', 'STREAM', KEYS[1])
+  for at = 1, #stream, 2 do
+    if stream[at] == 'last-generated-id' then return stream[at + 1] end
+  end
+  return '0-0'
+end
+local function head(last)
+  local kept = redis.pcall('GET', KEYS[2])
+  if type(kept) == 'string' and string.sub(kept, 17) == last then return string.sub(kept, 1, 16) end
+  return false
+end
+",
+            $code
+        )
+    };
+}
+
+/// Appends messages. `ARGV`: the origin of a new chain, the life of both keys, the most messages that are kept; then
+/// a token and a message, again and again.
+pub(super) static APPEND: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(with_head!(
+        r"
+local last = ending()
+local previous = head(last) or ARGV[1]
+for at = 4, #ARGV, 2 do
+  last = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*',
+    'p', previous, 't', ARGV[at], 'm', ARGV[at + 1])
+  previous = ARGV[at]
+end
+redis.call('SET', KEYS[2], previous .. last, 'PX', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1"
+    ))
+});
+
+/// Says where the log ends. `ARGV`: what to repeat in the answer, a token for a log without a head, the life of
+/// both keys.
+pub(super) static OPEN: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(with_head!(
+        r"
+local last = ending()
+local token = head(last)
+if not token then
+  token = ARGV[2]
+  redis.call('SET', KEYS[2], token .. last, 'PX', ARGV[3])
+end
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return {ARGV[1], token, last}"
+    ))
+});
+
+/// Says what comes after a place. `ARGV`: what to repeat in the answer, the place, the most messages and the most
+/// bytes in one answer, the life of both keys.
+///
+/// The bytes are looked at after each piece, for an answer that no line carries within its deadline would never
+/// arrive. The `XTRIM` takes nothing away: it is a write, which a replica refuses, and a primary that has lost the
+/// replicas it must have. What they say proves nothing.
+pub(super) static POLL: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(with_head!(
+        r"
+redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', '9000000000000000000')
+local token = head(ending())
+local from, most, bytes = '(' .. ARGV[2], tonumber(ARGV[3]), 0
+local links, more, piece = {}, 0, 16
+repeat
+  local found = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', piece)
+  for _, entry in ipairs(found) do
+    links[#links + 1] = entry
+    for _, field in ipairs(entry[2]) do bytes = bytes + #field end
+    from = '(' .. entry[1]
+  end
+  local is_all = #found < piece
+  piece = math.min(piece * 2, most - #links)
+  if not is_all and (piece <= 0 or bytes >= tonumber(ARGV[4])) then
+    more, is_all = #redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 1), true
+  end
+until is_all
+local life = redis.call('PTTL', KEYS[2])
+if life ~= -2 and life < tonumber(ARGV[5]) / 2 then
+  redis.call('PEXPIRE', KEYS[2], ARGV[5])
+  redis.call('PEXPIRE', KEYS[1], ARGV[5])
+end
+return {ARGV[1], token, more, links}"
+    ))
+});
