@@ -41,6 +41,72 @@ pub(crate) const RECORD: &[Mutant] = &[
             ("K: PartialEq, T: PartialOrd", "K: Clone + PartialEq, T: PartialOrd"),
         ],
     },
+    Mutant {
+        name: "single_hold_slot",
+        fault: "there is one place for holds, and who comes takes it",
+        swaps: &[(
+            "            let overlapped = !self.holds.is_empty();\n            self.overlap();\n",
+            "            let overlapped = !self.holds.is_empty();\n            self.holds.clear();\n",
+        )],
+    },
+    Mutant {
+        name: "leases_on_hold",
+        fault: "a key that a writer holds is leased",
+        swaps: &[(
+            "        if self.is_on_hold(now) {\n            return Granted::OnHold;\n        }\n",
+            "",
+        )],
+    },
+    Mutant {
+        name: "delete_leaves_holders_alone",
+        fault: "a delete is forgotten by those who hold the key",
+        swaps: &[(
+            "    pub fn delete(&mut self) {\n        self.drop_both();\n        self.overlap();\n",
+            "    pub fn delete(&mut self) {\n        self.drop_both();\n",
+        )],
+    },
+    Mutant {
+        name: "end_leaves_holders_alone",
+        fault: "the end of a hold that was lost is forgotten by those who hold the key",
+        swaps: &[(
+            "        // Also where this one is lost: its writer wrote all the same.\n        self.overlap();\n",
+            "",
+        )],
+    },
+    Mutant {
+        name: "holds_do_not_overlap",
+        fault: "a hold is forgotten by those who held before",
+        swaps: &[(
+            "            let overlapped = !self.holds.is_empty();\n            self.overlap();\n",
+            "            let overlapped = !self.holds.is_empty();\n",
+        )],
+    },
+    Mutant {
+        name: "later_hold_is_alone",
+        fault: "a hold takes itself for alone though others stand",
+        swaps: &[("let overlapped = !self.holds.is_empty();", "let overlapped = false;")],
+    },
+    Mutant {
+        name: "renewed_hold_is_alone",
+        fault: "a hold that had run out is renewed as if it had been alone",
+        swaps: &[("end, overlapped: true });", "end, overlapped: false });")],
+    },
+    Mutant {
+        name: "end_keeps_the_value",
+        fault: "the end of a hold leaves what was stored meanwhile",
+        swaps: &[(
+            "        self.drop_both();\n        self.holds.retain(|hold| now < hold.end);\n        let own = self.holds.iter().position",
+            "        self.holds.retain(|hold| now < hold.end);\n        let own = self.holds.iter().position",
+        )],
+    },
+    Mutant {
+        name: "overlapped_gets_a_lease",
+        fault: "a lease follows a hold that was not alone",
+        swaps: &[(
+            "Some(own) if own.overlapped => HoldEnd::Overlapped,",
+            "Some(own) if false => HoldEnd::Overlapped,",
+        )],
+    },
 ];
 
 /// The faults of `follower.rs`.

@@ -8,6 +8,7 @@
 //! | model | what must hold |
 //! |---|---|
 //! | [`fill`] | nothing loaded before an acknowledged delete is believed after it |
+//! | [`holds`] | what is believed is what the source has, whoever writes it meanwhile |
 //! | [`bus`] | L1 serves nothing that was invalidated, and acknowledged, longer ago than Δ |
 //!
 //! A model that cannot fail proves nothing. So each says what it must have come across (a load that was overtaken,
@@ -24,9 +25,11 @@
 //! Rejected: stateright's actors and their network. They have no clock, and every message would be two steps where
 //! nobody can tell the difference from one.
 
+mod answers;
 pub mod bus;
 pub mod fill;
 mod follower;
+pub mod holds;
 mod hunt;
 mod record;
 

@@ -1,6 +1,6 @@
 //! Every fault is found. The list is the test: a name that is missing here, or found nowhere, fails it.
 
-use tiered_models::{Mutant, bus, fill};
+use tiered_models::{Mutant, bus, fill, holds};
 
 /// The faults of each model.
 const LIST: &[(&str, &[&str])] = &[
@@ -35,10 +35,28 @@ const LIST: &[(&str, &[&str])] = &[
             "message_keeps_loads",
         ],
     ),
+    (
+        "holds",
+        &[
+            "single_hold_slot",
+            "leases_on_hold",
+            "delete_leaves_holders_alone",
+            "end_leaves_holders_alone",
+            "holds_do_not_overlap",
+            "later_hold_is_alone",
+            "renewed_hold_is_alone",
+            "end_keeps_the_value",
+            "overlapped_gets_a_lease",
+            "renewal_begins_a_hold",
+            "hold_is_sent_twice",
+            "run_after_hold",
+            "never_asks_whether_alone",
+        ],
+    ),
 ];
 
 fn mutants() -> Vec<(&'static str, Vec<Mutant>)> {
-    vec![("fill", fill::mutants()), ("bus", bus::mutants())]
+    vec![("fill", fill::mutants()), ("bus", bus::mutants()), ("holds", holds::mutants())]
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The shipped protocol, in every order of steps that the small bounds allow.
 
-use tiered_models::{bus, fill};
+use tiered_models::{bus, fill, holds};
 
 #[test]
 fn no_stale_fill() {
@@ -16,5 +16,13 @@ fn nothing_stale_is_served() {
     for bounds in bus::Bounds::SMALL {
         let figures = bus::check(*bounds, 2).unwrap_or_else(|catch| panic!("{catch}"));
         println!("bus: {figures}");
+    }
+}
+
+#[test]
+fn what_is_believed_is_what_the_source_has() {
+    for bounds in holds::Bounds::SMALL {
+        let figures = holds::check(*bounds, 2).unwrap_or_else(|catch| panic!("{catch}"));
+        println!("holds: {figures}");
     }
 }
