@@ -8,6 +8,8 @@
 //! | model | what must hold |
 //! |---|---|
 //! | [`fill`] | nothing loaded before an acknowledged delete is believed after it |
+//! | [`holds`] | what is believed is what the source has, whoever writes it meanwhile |
+//! | [`bus`] | L1 serves nothing that was invalidated, and acknowledged, longer ago than Δ |
 //!
 //! A model that cannot fail proves nothing. So each says what it must have come across (a load that was overtaken,
 //! an old value that came back), and each is run on *mutants*: the shipped text with one fault, made by the build
@@ -23,14 +25,18 @@
 //! Rejected: stateright's actors and their network. They have no clock, and every message would be two steps where
 //! nobody can tell the difference from one.
 
+mod answers;
+pub mod bus;
 pub mod fill;
+mod follower;
+pub mod holds;
 mod hunt;
 mod record;
 
 pub use hunt::{Catch, Figures, Mutant, exhaust};
 
 /// As the copies name what is not in their file.
-use tiered_tiers::Claim;
+use tiered_tiers::{Claim, Incarnation};
 
 /// A random token.
 type Token = u8;

@@ -16,12 +16,14 @@ pub(crate) trait Key<V>:
     fn value(&self, now: Tick) -> Option<&V>;
     fn is_leased_to(&self, now: Tick, token: Token) -> bool;
     fn is_on_hold(&self, now: Tick) -> bool;
+    fn is_held_by(&self, now: Tick, token: Token) -> bool;
     fn lease(&mut self, now: Tick, token: Token, end: Tick, claim: Claim) -> Granted;
     fn renew(&mut self, now: Tick, token: Token, end: Tick) -> bool;
     fn fill(&mut self, now: Tick, token: Token, value: V) -> bool;
     fn release(&mut self, now: Tick, token: Token);
     fn delete(&mut self);
     fn hold(&mut self, now: Tick, token: Token, end: Tick);
+    fn renew_hold(&mut self, now: Tick, token: Token, end: Tick);
     fn end_hold(&mut self, now: Tick, token: Token, lease: Option<(Token, Tick)>) -> HoldEnd;
 }
 
@@ -44,6 +46,10 @@ macro_rules! adapter {
 
             fn is_on_hold(&self, now: $crate::Tick) -> bool {
                 Record::is_on_hold(self, now)
+            }
+
+            fn is_held_by(&self, now: $crate::Tick, token: $crate::Token) -> bool {
+                Record::is_held_by(self, now, &token)
             }
 
             fn lease(
@@ -83,6 +89,10 @@ macro_rules! adapter {
 
             fn hold(&mut self, now: $crate::Tick, token: $crate::Token, end: $crate::Tick) {
                 Record::hold(self, now, token, end);
+            }
+
+            fn renew_hold(&mut self, now: $crate::Tick, token: $crate::Token, end: $crate::Tick) {
+                Record::renew_hold(self, now, token, end);
             }
 
             fn end_hold(

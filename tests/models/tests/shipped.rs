@@ -1,6 +1,6 @@
 //! The shipped protocol, in every order of steps that the small bounds allow.
 
-use tiered_models::fill;
+use tiered_models::{bus, fill, holds};
 
 #[test]
 fn no_stale_fill() {
@@ -8,5 +8,21 @@ fn no_stale_fill() {
         let bounds = fill::Bounds { tells_run, ..fill::Bounds::SMALL };
         let figures = fill::check(bounds, 2).unwrap_or_else(|catch| panic!("{catch}"));
         println!("fill: {figures}");
+    }
+}
+
+#[test]
+fn nothing_stale_is_served() {
+    for bounds in bus::Bounds::SMALL {
+        let figures = bus::check(*bounds, 2).unwrap_or_else(|catch| panic!("{catch}"));
+        println!("bus: {figures}");
+    }
+}
+
+#[test]
+fn what_is_believed_is_what_the_source_has() {
+    for bounds in holds::Bounds::SMALL {
+        let figures = holds::check(*bounds, 2).unwrap_or_else(|catch| panic!("{catch}"));
+        println!("holds: {figures}");
     }
 }

@@ -2,16 +2,13 @@
 
 use tiered_tiers::{Claim, protocol::Granted};
 
-use crate::{Token, record::Key};
+use crate::{Token, answers::LIFE, record::Key};
 
 use super::{
     Fill,
     faults::Fault,
     server::{Entry, Message, Origin, State},
 };
-
-/// How long a lease lives.
-pub(super) const LIFE: u8 = 2;
 
 /// A load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

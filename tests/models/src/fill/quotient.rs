@@ -1,69 +1,40 @@
-//! States that nobody can tell apart are one.
-//!
-//! A record is known by its answers, so it can be made anew from them: with its time counted from now, and the
-//! versions, of which only the order counts, without gaps. Tokens that stand nowhere and can stand nowhere again are one.
-//! This holds for the shipped record; a mutant may be different where it is not asked, so it is searched as it is.
+//! The state that stands for all that nobody can tell apart from it.
 
-use tiered_tiers::Claim;
-
-use crate::{Tick, Token, record::Key};
+use crate::{
+    Token,
+    answers::{Answers, GONE},
+    record::Key,
+};
 
 use super::{
-    actors::{LIFE, Loader, Writer},
+    actors::{Loader, Writer},
     server::{Entry, Message, Origin, State},
 };
 
-/// What stands nowhere.
-const GONE: Token = 100;
-/// What a record is filled with when it is made anew.
-const MAKING: Token = 101;
-
-/// What a record answers.
-#[derive(Clone, Copy)]
-struct Answers {
-    entry: Option<Entry>,
-    lease: Option<(Token, Tick)>,
-}
-
-impl Answers {
-    fn of<R: Key<Entry>>(key: &R, now: Tick) -> Self {
-        let token = (0..MAKING).find(|token| key.is_leased_to(now, *token));
-        let lease = token.map(|token| {
-            let left = (1..=LIFE).take_while(|later| key.is_leased_to(now + later - 1, token));
-            (token, left.count() as Tick)
-        });
-        Self { entry: key.value(now).copied(), lease }
-    }
-
-    fn make<R: Key<Entry>>(self) -> R {
-        let mut key = R::default();
-        if let Some(entry) = self.entry {
-            key.lease(0, MAKING, 1, Claim::ByForce);
-            key.fill(0, MAKING, entry);
-        }
-        if let Some((token, left)) = self.lease {
-            key.lease(0, token, left, Claim::ByForce);
-        }
-        key
-    }
-}
+type Known = Answers<Entry>;
 
 /// The state that stands for all that are like this one.
 pub(super) fn representative<R: Key<Entry>>(state: &mut State<R>) {
+    let as_is = state.clone();
     let mut key = Answers::of(&state.key, state.now);
     let mut saved = state.saved.as_ref().map(|saved| Answers::of(saved, state.now));
     // The clock may move on for ever.
     (state.now, state.ticks) = (0, 0);
-    forget_sets(state, key, saved);
+    forget_sets(state, &key, saved.as_ref());
     name_tokens(state, &mut key, &mut saved);
     number_versions(state, &mut key, &mut saved);
-    (state.key, state.saved) = (key.make(), saved.map(Answers::make));
+    let made = saved.as_ref().map(Answers::make).map_or(Some(None), |saved| saved.map(Some));
+    match (key.make(), made) {
+        (Some(key), Some(saved)) => (state.key, state.saved) = (key, saved),
+        // It cannot be made anew: it stands for itself.
+        _ => *state = as_is,
+    }
     state.sort();
 }
 
 /// What a `set` of long ago may not do needs not be known.
-fn forget_sets<R>(state: &mut State<R>, key: Answers, saved: Option<Answers>) {
-    let stored = [key.entry, saved.and_then(|saved| saved.entry)];
+fn forget_sets<R>(state: &mut State<R>, key: &Known, saved: Option<&Known>) {
+    let stored = [key.value, saved.and_then(|saved| saved.value)];
     let late = state.late.iter().flatten().filter_map(|message| message.entry());
     let set = stored.into_iter().flatten().chain(late).filter(|entry| entry.origin == Origin::Set);
     let writing = state.writers.iter().filter_map(|writer| match writer {
@@ -75,9 +46,9 @@ fn forget_sets<R>(state: &mut State<R>, key: Answers, saved: Option<Answers>) {
     state.ruled_out &= known;
 }
 
-fn name_tokens<R>(state: &mut State<R>, key: &mut Answers, saved: &mut Option<Answers>) {
+fn name_tokens<R>(state: &mut State<R>, key: &mut Known, saved: &mut Option<Known>) {
     // Those that a late message would put in place are known to nobody else.
-    let standing = [key.lease, saved.and_then(|saved| saved.lease)];
+    let standing = [key.lease, saved.as_ref().and_then(|saved| saved.lease)];
     let mut names: Vec<Token> = standing.into_iter().flatten().map(|(token, _)| token).collect();
     names.dedup();
     let count = names.len() as Token;
@@ -105,7 +76,7 @@ fn name_tokens<R>(state: &mut State<R>, key: &mut Answers, saved: &mut Option<An
     }
 }
 
-fn number_versions<R>(state: &mut State<R>, key: &mut Answers, saved: &mut Option<Answers>) {
+fn number_versions<R>(state: &mut State<R>, key: &mut Known, saved: &mut Option<Known>) {
     let (mut ended, mut ruled_out) = (0, 0);
     let (was_ended, was_ruled_out, floor) = (state.ended, state.ruled_out, state.floor);
     let mut all = Vec::with_capacity(12);
@@ -113,7 +84,7 @@ fn number_versions<R>(state: &mut State<R>, key: &mut Answers, saved: &mut Optio
     all.extend(state.loaders.iter_mut().filter_map(Loader::version_mut));
     all.extend(state.writers.iter_mut().filter_map(Writer::version_mut));
     all.extend(state.late.iter_mut().flatten().filter_map(Message::version_mut));
-    let stored = [key.entry.as_mut(), saved.as_mut().and_then(|saved| saved.entry.as_mut())];
+    let stored = [key.value.as_mut(), saved.as_mut().and_then(|saved| saved.value.as_mut())];
     all.extend(stored.into_iter().flatten().map(|entry| &mut entry.version));
     let known = all.iter().fold(0_u8, |known, version| known | 1 << **version);
     let number = |version: u8| (known & ((1 << version) - 1)).count_ones() as u8;

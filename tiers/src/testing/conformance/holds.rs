@@ -290,7 +290,8 @@ async fn holds_outlast_what_drops_values(tier: &dyn RemoteTier) {
         }
         let lease = LeaseToken::random();
         let end = tier.end_hold(key, hold, Some((lease, LIFE))).await;
-        assert_eq!(end, Ok(HoldEnd::Alone), "none of these is a writer");
+        // Who deletes may have written. A tier that does not remember it takes the holder for alone.
+        assert!(matches!(end, Ok(HoldEnd::Alone | HoldEnd::Overlapped)), "{end:?}");
         tier.delete(key).await.unwrap();
         assert_eq!(tier.fill(key, lease, bytes("v"), LIFE).await, Ok(Fill::Refused), "a lease too");
     }
