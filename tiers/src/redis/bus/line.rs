@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{Value, cmd};
+use ::redis::{Pipeline, Value, cmd};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -21,6 +21,7 @@ use super::{
         handed_in::info,
         options::Options,
         pool, reply,
+        script::millis,
     },
     MAX_LOGS,
 };
@@ -116,6 +117,20 @@ impl Line {
         let answer = self.connection.ask(request, budget.for_answer()).await;
         budget.answered(start);
         answer
+    }
+
+    /// Lets both keys of a log live for so long; says whether the line is free again.
+    pub(super) async fn renew(
+        &self,
+        keys: [&[u8]; 2],
+        life: Duration,
+        budget: &mut Budget,
+    ) -> bool {
+        let mut both = Pipeline::with_capacity(2);
+        for key in keys {
+            both.cmd("PEXPIRE").arg(key).arg(millis(life));
+        }
+        self.ask(&Request::Several(both), budget).await.is_ok()
     }
 
     /// The run of the server that it leads to.
