@@ -146,6 +146,25 @@ async fn an_append_that_is_cut_is_made_again() {
     assert_eq!(tokens.len(), entries.len(), "a token came twice");
 }
 
+/// An answer that no line carries in time would be asked for again and again.
+#[tokio::test]
+async fn long_messages_get_through_a_narrow_line() {
+    let (server, proxy, bus) = behind_a_proxy().await;
+    let direct = patient(&server.url()).bus();
+    let mut reader = Reader::open(&bus).await;
+    // So many come at once that the next piece would be the largest.
+    say(&direct, &["short"; 3_000]).await;
+    reader.catches_up(&bus).await;
+    let long = "l".repeat(40_000);
+    say(&direct, &[long.as_str(); 100]).await;
+    proxy.inject(LinkFault::Throttle(1_000_000));
+    let start = Instant::now();
+    while reader.told.len() < 3_100 {
+        let _ = reader.step(&bus).await;
+        assert!(start.elapsed() < Duration::from_secs(40), "{} have come", reader.told.len());
+    }
+}
+
 /// What a reader that was dropped has asked for holds nobody up, and its connection is gone.
 #[tokio::test]
 async fn polls_that_are_dropped_leave_nothing_behind() {

@@ -2,7 +2,7 @@
 
 use tiered_tiers::{
     Bus, Redis, TierError,
-    protocol::Void,
+    protocol::{Position, Void},
     testing::{RedisServer, bus_conforms},
 };
 
@@ -221,11 +221,18 @@ async fn a_full_server_refuses_messages_and_is_followed_all_the_same() {
     let refused = bus.append(LOG, &messages(&["m", "m"])).await;
     assert_eq!(refused, Err(TierError::Refused("OOM".into())));
     reader.catches_up(&bus).await;
-    Reader::open(&bus).await;
+    reader.wait(&bus, std::time::Duration::from_millis(20)).await.unwrap();
+    assert_eq!(Reader::open(&bus).await.told, [""; 0]);
+    let seen = bus.poll(LOG, Position::default(), std::time::Duration::ZERO).await.unwrap();
+    assert_eq!((seen.links.len(), seen.has_more, seen.head.is_some()), (1, false, true));
+    admin.does(&["DEL", STREAM]).await;
+    assert_eq!(reader.step(&bus).await.unwrap().void, Some(Void::Headless));
+    assert_eq!(bus.open(LOG).await.map(drop), Err(TierError::Refused("OOM".into())));
     admin.does(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    reader.opens(&bus).await;
     say(&bus, &["two"]).await;
     reader.catches_up(&bus).await;
-    assert_eq!(reader.told, ["one", "two"]);
+    assert_eq!(reader.told, ["two"]);
 }
 
 #[tokio::test]
@@ -246,6 +253,9 @@ async fn both_keys_live_a_day_longer_than_anybody_cares() {
             assert_eq!(hours(&mut admin, key).await, becomes, "{key} with {left} s");
         }
     }
+    admin.does(&["PERSIST", HEAD]).await;
+    reader.catches_up(&bus).await;
+    assert_eq!(hours(&mut admin, HEAD).await, 24, "what would live for ever");
     for act in [0, 1] {
         admin.does(&["EXPIRE", HEAD, "10"]).await;
         admin.does(&["EXPIRE", STREAM, "10"]).await;
@@ -266,7 +276,7 @@ async fn both_keys_live_a_day_longer_than_anybody_cares() {
 async fn a_user_of_an_access_list_may_follow_what_is_its_own() {
     let (server, _, mut admin) = serving().await;
     let rules = "on >hunter2 resetkeys ~{shop%bus:* -@all +auth +select +ping +evalsha +eval +get +set \
-        +pexpire +pttl +xadd +xtrim +xrange +xread +xinfo|stream +info";
+        +pexpire +pttl +xadd +xtrim +xrange +xread +xinfo|stream +multi +exec +echo +info";
     let words: Vec<&str> = ["ACL", "SETUSER", "bus"].into_iter().chain(rules.split(' ')).collect();
     admin.does(&words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>()).await;
     let bus = patient(&server.url()).username("bus").password("hunter2").bus();

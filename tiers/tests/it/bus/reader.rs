@@ -74,14 +74,19 @@ impl Reader {
         }
     }
 
+    /// The next answer opens the log.
+    pub(super) async fn opens(&mut self, bus: &dyn Bus) {
+        let opened = self.step(bus).await.unwrap();
+        assert_eq!((opened.void, opened.proven), (Some(Void::Opened), Some(())));
+    }
+
     /// The next answer is void, for one of these reasons, and proves nothing; the one after opens the log, and from
     /// there all is well.
     pub(super) async fn notices(&mut self, bus: &dyn Bus, reasons: &[Void], what: &str) {
         let lost = self.step(bus).await.unwrap();
         assert!(lost.void.is_some_and(|void| reasons.contains(&void)), "{what}: {lost:?}");
         assert!(lost.proven.is_none() && lost.messages.is_empty(), "{what}: {lost:?}");
-        let opened = self.step(bus).await.unwrap();
-        assert_eq!((opened.void, opened.proven), (Some(Void::Opened), Some(())), "{what}");
+        self.opens(bus).await;
         say(bus, &["after"]).await;
         self.catches_up(bus).await;
         assert_eq!(self.told, ["after"], "{what}");
