@@ -12,6 +12,7 @@
 //! | `remote.rs` | the conformance suite of L2, run by Memory, real Redis and memcached servers, on both runtimes |
 //! | `chain.rs` | two and three tiers as one: the suite, copies and their lives, tiers that are dead or hang |
 //! | `fenced_chain.rs` | each interleaving of the fence between two tiers |
+//! | `chain_runs.rs` | two tiers whose servers are restarted in the middle of an operation |
 //! | `chain_storms.rs` | random ones, over two tiers, three, and zones |
 //! | `wire.rs` | a tier at the end of a bad line, whose commands arrive late |
 //! | `outage.rs` | Redis killed, restarted, frozen, half-open, full, behind a proxy that lies dead |
@@ -48,6 +49,7 @@ mod broken_holds;
 mod broken_remote;
 mod bus;
 mod chain;
+mod chain_runs;
 mod chain_storms;
 mod cluster;
 mod faulty;
