@@ -38,14 +38,19 @@ where
     let begun = batch.iter().map(|(key, _)| Landing::begin(shared, key)).collect();
     let landings = in_order(begun).await;
     let verdict = ask(shared, &batch).await;
-    let (mut written, mut lost) = (Vec::new(), Vec::new());
+    let (mut written, mut lost, mut again) = (Vec::new(), Vec::new(), None);
     for (place, ((key, item), landing)) in batch.into_iter().zip(landings).enumerate() {
         match verdict.at(place, shared) {
             None => written.push((key, item, landing)),
             Some((reason, is_final)) if is_final || item.attempts >= shared.rules.retries => {
                 lost.push((key, item, reason));
             }
-            Some(_) => retry(shared, &key, item.attempts),
+            Some(_) => {
+                // All of a batch have failed equally often. They wait equally long too, to be written together again.
+                let at =
+                    *again.get_or_insert_with(|| Instant::now() + shared.rules.wait(item.attempts));
+                retry(shared, &key, at);
+            }
         }
     }
     let ended = written.iter_mut().map(|(key, item, landing)| async {
@@ -94,8 +99,7 @@ impl Verdict {
     }
 }
 
-fn retry<K: Clone, V, C>(shared: &Shared<K, V, C>, key: &Key, attempts: u32) {
-    let at = Instant::now() + shared.rules.wait(attempts);
+fn retry<K: Clone, V, C>(shared: &Shared<K, V, C>, key: &Key, at: Instant) {
     let mut state = shared.state.lock();
     let pushed = state.queue.retry(key, at);
     let coalesced = state.note(pushed);

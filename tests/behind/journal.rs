@@ -295,6 +295,25 @@ async fn callers_at_once_share_an_append() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn callers_that_wait_for_the_journal_have_their_places_in_the_queue() {
+    let (rig, db, paper) = (rig(), Db::new().gated(), Paper::new());
+    let (behind, _) =
+        behind_with(&rig, &db, |builder| builder.journal(paper.next()).max_pending(5));
+    behind.recover().await.unwrap();
+    let calls: Vec<_> = (0..50)
+        .map(|key| {
+            let behind = behind.clone();
+            tokio::spawn(async move { behind.set(key, 1).await.is_ok() })
+        })
+        .collect();
+    let mut taken = 0;
+    for call in calls {
+        taken += usize::from(call.await.unwrap());
+    }
+    assert_eq!((taken, behind.stats().queued, paper.len()), (5, 5, 5));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_caller_that_goes_away_leaves_queue_and_journal_alike() {
     for polls in 0..6 {
         let (rig, db, paper) = (rig(), Db::new().gated(), Paper::new());
