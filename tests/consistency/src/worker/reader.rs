@@ -133,12 +133,14 @@ impl Reader {
         self.land(landing, found.map(told));
     }
 
+    /// Whoever loaded it did so after this call had begun.
     async fn force(&mut self, key: u32, strategy: CacheStrategy) {
         let world = Arc::clone(&self.world);
         let landing = Landing::begin(&world, key);
         let read = world.cache.key(world.key(key)).strategy(strategy);
         let found = read.load(async |_| load(&world, key, false).await.map(Some)).await;
-        self.land(landing, found.map(told));
+        let forced = |answer| told(answer).map(|(stored, _)| (stored, How::Loaded));
+        self.land(landing, found.map(forced));
     }
 
     /// Its caller does not wait for the end.
