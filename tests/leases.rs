@@ -114,7 +114,8 @@ async fn a_wait_ends_at_its_limit_and_what_is_loaded_then_is_not_stored() {
         let other = node(&rig.l2, &rig.clock, configure);
         let (slow, task) = loading(&rig.cache).await;
         let start = Instant::now();
-        assert_eq!(load(&other, 2).await, (2, Outcome::Load));
+        let waited = tokio::time::timeout(60 * SECOND, load(&other, 2)).await;
+        assert_eq!(waited.expect("the wait has no end"), (2, Outcome::Load));
         assert_eq!(start.elapsed(), wait_for.unwrap_or(LEASE));
         assert_eq!(other.stats().unstored_loads, 1);
         // It serves what it has loaded, and the server gets what the holder loads.
