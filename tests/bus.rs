@@ -271,7 +271,8 @@ async fn who_comes_after_a_message_does_not_share_a_load_from_before_it() {
         go.send(()).unwrap();
         outcome
     };
-    let (slow, after) = tokio::join!(slow, after);
+    let both = tokio::time::timeout(60 * SECOND, async { tokio::join!(slow, after) }).await;
+    let (slow, after) = both.expect("it waits for the load from before");
     assert_eq!((*slow.unwrap(), after), (1, Outcome::Load));
     assert_eq!(in_l1(&b, "k").await, Some(2));
 }
