@@ -95,6 +95,7 @@ fn replay(tier: &dyn LocalTier, trace: &[usize]) -> usize {
         generation: 0,
         type_id: TypeId::of::<u64>(),
         schema: 0,
+        source_version: 0,
     };
     let entry = LocalEntry { value: Some(Arc::new(0_u64)), meta, marks: None };
     let read = |key: &&usize| {

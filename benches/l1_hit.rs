@@ -187,6 +187,7 @@ fn entry(value: Arc<User>) -> LocalEntry {
         generation: 0,
         type_id: TypeId::of::<User>(),
         schema: 0,
+        source_version: 0,
     };
     LocalEntry { value: Some(value), meta, marks: None }
 }

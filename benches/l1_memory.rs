@@ -41,6 +41,7 @@ fn bytes(inserted: u64, make: impl Fn() -> Box<dyn LocalTier>) -> f64 {
         generation: 0,
         type_id: TypeId::of::<u64>(),
         schema: 0,
+        source_version: 0,
     };
     let entry = LocalEntry { value: Some(Arc::new(0_u64)), meta, marks: None };
     let mut tier = None;

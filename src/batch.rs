@@ -19,6 +19,7 @@ use crate::{
     many::{self, Many},
     stack::Walked,
     write,
+    writers::{self, Written},
 };
 
 /// Each key once, and for each place of the caller's which of them it is.
@@ -236,5 +237,21 @@ where
         let distinct = self.distinct();
         let acks = write::invalidate_many(self.cache.parts().0, &distinct.keys).await;
         distinct.spread(&acks, |ack| ack)
+    }
+
+    /// Writes the source, and drops all of these keys before and after: several that one transaction changes.
+    /// See [`Tiered::invalidate_after`](crate::Tiered::invalidate_after). [`Written::ack`] is `Done` if it is for each of them.
+    ///
+    /// # Errors
+    /// As [`Tiered::invalidate_after`](crate::Tiered::invalidate_after); for one key that is not valid nothing is written.
+    pub async fn invalidate_after<R, E, F, Fut>(self, write: F) -> Result<Written<R>, Error>
+    where
+        R: Send,
+        E: Display + Debug + Send + Sync + 'static,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<R, E>> + Send,
+    {
+        let distinct = self.distinct();
+        writers::invalidate_after(self.cache.parts().0, &distinct.keys, write).await
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     sync::Mutex,
     tags::Tags,
     ttl::{self, Jitter},
+    writers::{LocalHolds, Turns},
 };
 
 /// A cache being put together; made by [`Tiered::new`], [`Tiered::local`] or [`Tiered::remote`].
@@ -42,6 +43,7 @@ pub struct Builder<C> {
     restarts: Restarts,
     budget: Duration,
     lease_for: Duration,
+    hold_for: Duration,
     wait_for: Option<Duration>,
     local_for: Duration,
     load_timeout: Option<Duration>,
@@ -95,6 +97,7 @@ impl<C> Builder<C> {
             restarts: Restarts::default(),
             budget: Duration::from_millis(250),
             lease_for: Duration::from_secs(5),
+            hold_for: Duration::from_secs(10),
             wait_for: None,
             local_for: Duration::from_secs(10),
             load_timeout: None,
@@ -122,6 +125,7 @@ impl<C> Builder<C> {
             restarts: self.restarts,
             budget: self.budget,
             lease_for: self.lease_for,
+            hold_for: self.hold_for,
             wait_for: self.wait_for,
             local_for: self.local_for,
             load_timeout: self.load_timeout,
@@ -198,6 +202,15 @@ impl<C> Builder<C> {
     /// holds the others up for so long at most, and what it would have stored is refused.
     pub fn lease_for(mut self, time: Duration) -> Self {
         self.lease_for = time;
+        self
+    }
+
+    /// How long a writer's hold of its keys stands without being renewed; 10 s unless told. It is renewed three times in
+    /// that time, so a write may take longer, up to twelve times as long. **The commit must land while the hold
+    /// stands**: a process that dies in the middle of a write, or stands still for longer, leaves its keys uncached for so long,
+    /// and a commit that lands later still is not noticed. See [`Tiered::invalidate_after`].
+    pub fn hold_for(mut self, time: Duration) -> Self {
+        self.hold_for = time;
         self
     }
 
@@ -316,6 +329,9 @@ impl<C> Builder<C> {
             pending: Pending::new(self.max_pending),
             tags: Tags::default(),
             meter,
+            holds: LocalHolds::default(),
+            turns: Turns::default(),
+            hold_for: self.hold_for,
             clock: self.clock,
             lifetimes: self.lifetimes,
             wait_for: self.wait_for.unwrap_or(self.lease_for),
@@ -353,6 +369,12 @@ impl<C> Builder<C> {
             return refuse(format!(
                 "lease_for is {:?}: give a load's longest usual time, 10 ms to an hour, e.g. 5 s",
                 self.lease_for
+            ));
+        }
+        if self.hold_for < Duration::from_millis(100) || self.hold_for > Duration::from_secs(3600) {
+            return refuse(format!(
+                "hold_for is {:?}: give the longest time that a commit may take, 100 ms to an hour, e.g. 10 s",
+                self.hold_for
             ));
         }
         let bounds = Duration::from_millis(500)..=Duration::from_secs(3600);

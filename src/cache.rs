@@ -11,12 +11,12 @@ use tiered_codecs::CodecFor;
 use tokio::task::JoinSet;
 
 use crate::{
-    Ack, BusHealth, Cleared, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth,
+    Ack, BusHealth, Cleared, DefaultCodec, Error, Health, Key, Request, Stats, TierHealth, Written,
     l2::L2,
     prefix, probe, read,
     stack::Stack,
     tags::{self, Tag},
-    write,
+    write, writers,
 };
 
 /// A cache for every type of an application. Cheap to clone: clones are the same cache.
@@ -93,6 +93,53 @@ impl<C> Tiered<C> {
     /// no answer is no error but [`Ack::Pending`].
     pub async fn invalidate(&self, key: impl Into<Key>) -> Result<Ack, Error> {
         write::invalidate(&self.stack, &key.into()).await
+    }
+
+    /// Runs a write of the source, a database's transaction, and drops `key` from every tier before it and after
+    /// it. Meanwhile the key is *held*: what anybody loads is stored nowhere. So nobody keeps the old value: not even if this
+    /// process dies between its commit and the second drop.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tiered::Error> {
+    /// # use tiered::{Ack, Tiered, tiers::{Memory, Quick}};
+    /// # struct Db; impl Db { async fn rename(&self, _: u64, _: &str) -> Result<u64, std::io::Error> { Ok(1) } }
+    /// # let db = Db;
+    /// # let cache = Tiered::new(Quick::new(10_000), Memory::new()).build()?;
+    /// let written = cache.invalidate_after("user:1", || db.rename(1, "Ada")).await?;
+    /// assert_eq!((written.value, written.ack), (1, Ack::Done));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// The write runs in this future, once, and may borrow. It must end after its commit, and **the commit must land while
+    /// the hold stands**: [`hold_for`](crate::Builder::hold_for), 10 s unless told, is renewed while the write runs, up to
+    /// twelve times as long. Several writers may hold a key at once. Works on a cache that is switched off, too.
+    ///
+    /// Takes two round trips beyond the write's own, four with a bus. The cache server is no hard dependency: where it
+    /// gives no answer the write goes on all the same, after one budget, and another after it; the key is
+    /// queued before the write begins, so this process does not read it there meanwhile. What others read there until
+    /// the server drops it is the old value.
+    ///
+    /// Dropping the future midway leaves the key invalidated, and uncached for as long as a hold stands: nobody knows whether
+    /// the commit lands yet.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if the write failed, and [`Error::loader_error`] gives its own error back. The key was dropped
+    /// before and after all the same: a write that fails may have been done. Or if it panicked: then the key is left as by
+    /// a future that is dropped. [`Error::InvalidKey`], and [`Error::Config`] outside a tokio runtime: then nothing was written.
+    /// A cache server that gives no answer is no error but [`Ack::Pending`].
+    pub async fn invalidate_after<R, E, F, Fut>(
+        &self,
+        key: impl Into<Key>,
+        write: F,
+    ) -> Result<Written<R>, Error>
+    where
+        R: Send,
+        E: fmt::Display + fmt::Debug + Send + Sync + 'static,
+        F: FnOnce() -> Fut + Send,
+        Fut: Future<Output = Result<R, E>> + Send,
+    {
+        let key = key.into();
+        writers::invalidate_after(&self.stack, std::slice::from_ref(&key), write).await
     }
 
     /// Drops every key that begins with `prefix` from every tier: values, leases, and loads under way, which

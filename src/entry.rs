@@ -26,6 +26,7 @@ pub(crate) struct Entry<T> {
     fresh_for: Duration,
     stale_for: Duration,
     weight: Option<u64>,
+    source_version: u64,
     now: Instant,
 }
 
@@ -44,7 +45,13 @@ impl<T: Send + Sync + 'static> Entry<T> {
         };
         let now = stack.clock.now();
         let weight = told.weight.or(options.weight);
-        Self { value, fresh_for: jitter.apply(kept), stale_for, weight, now }
+        let source_version = told.source_version.unwrap_or(options.source_version);
+        Self { value, fresh_for: jitter.apply(kept), stale_for, weight, source_version, now }
+    }
+
+    /// Lets it begin at `now`.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        self.now = now;
     }
 
     /// The same, to be gone at a moment at the latest.
@@ -95,6 +102,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
             generation,
             type_id: TypeId::of::<T>(),
             schema: options.schema,
+            source_version: self.source_version,
         };
         let weight = self.weight.unwrap_or_else(|| match packed {
             Some(bytes) => bytes.len() as u64,
@@ -123,6 +131,7 @@ impl<T: Send + Sync + 'static> Entry<T> {
             fresh_ms: millis(self.fresh_for),
             stale_ms: millis(self.stale_for),
             incarnation: stamps.run,
+            source_version: self.source_version,
             ..Meta::default()
         };
         stack.tell_of_untraced::<T>(codec.shape());

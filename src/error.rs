@@ -20,6 +20,9 @@ pub enum Error {
     /// The loader or the repository failed, or panicked. See [`Error::loader_error`].
     #[error("the load failed")]
     Repository(#[source] LoadError),
+    /// The write of the source failed, or panicked. See [`Error::loader_error`].
+    #[error("the write failed")]
+    Write(#[source] LoadError),
     /// The value given to `set` cannot be encoded; nothing was changed.
     #[error("the value cannot be stored")]
     Serialization(#[source] EncodeError),
@@ -37,8 +40,9 @@ pub enum Error {
     /// The load took longer than the cache's `load_timeout`.
     #[error("the load took longer than {0:?}")]
     Timeout(Duration),
-    /// More loads wait for the database than the cache was configured to let through.
-    #[error("too many loads are waiting")]
+    /// More loads, or more values of a [`WriteBehind`](crate::WriteBehind), wait for the database than were
+    /// configured to.
+    #[error("too much is waiting for the database")]
     Overloaded,
     /// The key cannot be used.
     #[error("invalid key: {0}")]
@@ -50,13 +54,14 @@ pub enum Error {
 
 impl Error {
     /// The loader's own error, if this is one of type `E`: for the leader of a shared load and for
-    /// each of its waiters. A loader that panicked shows as [`LoaderPanicked`].
+    /// each of its waiters. A loader that panicked shows as [`LoaderPanicked`]. Likewise the own error of a write of the
+    /// source.
     ///
     /// `E` is the type in the loader's `Result`, `anyhow::Error` included.
     #[must_use]
     pub fn loader_error<E: 'static>(&self) -> Option<&E> {
         match self {
-            Self::Repository(error) => error.value.downcast_ref(),
+            Self::Repository(error) | Self::Write(error) => error.value.downcast_ref(),
             _ => None,
         }
     }
@@ -69,16 +74,32 @@ impl Error {
     where
         E: fmt::Display + fmt::Debug + Send + Sync + 'static,
     {
-        Self::Repository(LoadError { text: format!("{error:#}").into(), value: Arc::new(error) })
+        Self::Repository(LoadError::new(error))
+    }
+
+    pub(crate) fn write<E>(error: E) -> Self
+    where
+        E: fmt::Display + fmt::Debug + Send + Sync + 'static,
+    {
+        Self::Write(LoadError::new(error))
     }
 }
 
-/// The error of a loader. Its `Display` is the loader's error's own; `anyhow` errors show their
+/// The error of a loader, or of a write of the source. Its `Display` is the loader's error's own; `anyhow` errors show their
 /// whole chain.
 #[derive(Clone)]
 pub struct LoadError {
     text: Arc<str>,
     value: Arc<dyn Any + Send + Sync>,
+}
+
+impl LoadError {
+    fn new<E>(error: E) -> Self
+    where
+        E: fmt::Display + fmt::Debug + Send + Sync + 'static,
+    {
+        Self { text: format!("{error:#}").into(), value: Arc::new(error) }
+    }
 }
 
 impl fmt::Display for LoadError {
@@ -95,7 +116,7 @@ impl fmt::Debug for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// A loader panicked; the panic was caught, and the load's leader and its waiters get this.
+/// A loader, or a write of the source, panicked; the panic was caught, and the load's leader and its waiters get this.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the loader panicked: {message}")]
 pub struct LoaderPanicked {

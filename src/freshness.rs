@@ -100,6 +100,7 @@ mod tests {
             generation: 0,
             type_id: TypeId::of::<()>(),
             schema: 0,
+            source_version: 0,
         };
         let at = |after| judge(&meta, born + after, None, 10 * SECOND);
         assert_eq!(at(Duration::ZERO), Verdict::Fresh);
@@ -119,6 +120,7 @@ mod tests {
             generation: 4,
             type_id: TypeId::of::<()>(),
             schema: 0,
+            source_version: 0,
         };
         let proof = |generation| Some(Proof { generation, until: born + 20 * SECOND });
         let at = |after, proof, resort| judge(&meta, born + after * SECOND, proof, resort * SECOND);

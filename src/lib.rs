@@ -32,11 +32,13 @@
 //! | read, write, invalidate | [`Tiered`] |
 //! | do so with options | [`Tiered::key`], [`Request`] |
 //! | do so with many keys at once | [`Tiered::keys`], [`Tiered::get_or_load_many`] |
+//! | write the database and the cache together | [`Tiered::invalidate_after`], [`Request::write_through`], [`Request::source_version`] |
 //! | choose a strategy | [`CacheStrategy`] |
 //! | cache entities out of repositories | [`CacheEntity`], [`DataRepository`], [`CacheFeed`], [`Tiered::execute`] |
 //! | name a list, a version, a prefix | [`Key`], [`Key::list`], [`Tiered::invalidate_prefix`] |
 //! | know how a read ended | [`Outcome`], [`Answer`] |
 //! | choose what a restart of the server leaves | [`Builder::restarts`], [`Restarts`] |
+//! | write to the database a moment later, in batches | [`Tiered::write_behind`], [`WriteBehind`] |
 //! | see how it fares | [`Tiered::stats`], [`Tiered::health`] |
 //!
 //! In the source, a read goes `request` → `walk` (who leads, who waits) → `fill` (the steps) →
@@ -45,6 +47,7 @@
 //! `strategy`, `freshness` and `restarts`; mechanisms are `flight`, `fence`, `versions`, `pending` and `l2`.
 
 mod batch;
+mod behind;
 mod builder;
 mod bus;
 mod cache;
@@ -80,6 +83,7 @@ pub mod ttl;
 mod versions;
 mod walk;
 mod write;
+mod writers;
 
 pub use tiered_codecs as codecs;
 #[cfg(feature = "json")]
@@ -96,6 +100,10 @@ pub use tiered_codecs::{SealKey, Sealed};
 pub use tiered_tiers as tiers;
 
 pub use self::{
+    behind::{
+        BehindStats, Failed, Flushed, Loss, LossReason, SinkError, WriteBehind, WriteBehindBuilder,
+        WriteSink,
+    },
     builder::Builder,
     cache::Tiered,
     entity::{CacheEntity, CacheFeed, DataRepository, Invalid, Repository},
@@ -108,6 +116,7 @@ pub use self::{
     stats::Stats,
     strategy::CacheStrategy,
     ttl::Jitter,
+    writers::Written,
 };
 
 /// The codec of caches that name none.

@@ -36,6 +36,8 @@ labels! {
         Incarnation = "incarnation",
         Lease = "lease",
         Renew = "renew",
+        Hold = "hold",
+        EndHold = "end_hold",
         Fill = "fill",
         Release = "release",
         Set = "set",

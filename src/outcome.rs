@@ -106,4 +106,7 @@ pub enum Ack {
     /// It is final in this process. The cache server could not be reached: the key is queued, and
     /// this process neither reads nor fills it there until the server has dropped its entry.
     Pending,
+    /// A value of a newer version of the source is stored already
+    /// ([`source_version`](crate::Request::source_version)): nothing was changed.
+    Superseded,
 }

@@ -43,6 +43,10 @@ pub(crate) enum Local {
 
 /// What L2 has to say.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "taken apart where it is made: a box would be an allocation for each hit"
+)]
 pub(crate) enum Remote {
     Found(Box<Dated>),
     /// Another version's entry, which lives so much longer.
@@ -280,6 +284,7 @@ fn dated<T: 'static, C>(
         return None;
     }
     let outcome = if is_fresh { Outcome::HitL2 } else { Outcome::Stale };
+    let source_version = meta.source_version;
     let meta = LocalMeta {
         born: asked.checked_sub(ages.age).unwrap_or(asked),
         fresh_until: asked + ages.fresh,
@@ -288,6 +293,7 @@ fn dated<T: 'static, C>(
         generation: 0,
         type_id: TypeId::of::<T>(),
         schema: walk.options.schema,
+        source_version,
     };
     let landed = Landed {
         value: value.clone(),

@@ -14,6 +14,7 @@ use crate::{
     ttl::{self, Jitter},
     walk::{self, Walk},
     write,
+    writers::{self, Written},
 };
 
 /// The lifetimes that a cache gives its entries.
@@ -34,6 +35,7 @@ pub(crate) struct Options {
     pub(crate) weight: Option<u64>,
     pub(crate) strategy: CacheStrategy,
     pub(crate) schema: u32,
+    pub(crate) source_version: u64,
     pub(crate) skip_l1: bool,
     pub(crate) skip_l2: bool,
     pub(crate) tags: TagNames,
@@ -65,6 +67,7 @@ pub(crate) struct Told {
     pub(crate) tags: TagNames,
     /// A tag that cannot be one: the entry is not kept.
     pub(crate) has_bad_tag: bool,
+    pub(crate) source_version: Option<u64>,
 }
 
 impl LoadContext {
@@ -97,6 +100,12 @@ impl LoadContext {
     /// What the entry weighs in an L1 that is bounded by weight.
     pub fn weight(&self, weight: u64) {
         self.told.lock().weight = Some(weight);
+    }
+
+    /// The version of the value in the source; see [`Request::source_version`]. What is loaded is stored whatever its
+    /// version: writes are compared with it.
+    pub fn source_version(&self, version: u64) {
+        self.told.lock().source_version = Some(version);
     }
 
     pub(crate) fn told(&self) -> Told {
@@ -170,6 +179,17 @@ impl<'a, C, K> Request<'a, C, K> {
     /// other way round.
     pub fn schema(mut self, version: u32) -> Self {
         self.options.schema = version;
+        self
+    }
+
+    /// The version of the value in the source: a row's version, a change's sequence number, anything that grows with
+    /// each change; 0 is a version that is not known. It is stored with the value. A `set` that says its version stores
+    /// nothing if a value of a newer one is there, in L1 or L2, and answers [`Ack::Superseded`]; one of the same version is
+    /// stored. A `set` that does not say it wins over whatever is there.
+    ///
+    /// What is not there is not compared with: after an invalidation or an expiry any version is stored.
+    pub fn source_version(mut self, version: u64) -> Self {
+        self.options.source_version = version;
         self
     }
 
@@ -385,6 +405,55 @@ impl<C: Clone + Send + Sync + 'static> Request<'_, C> {
     {
         let (stack, codec) = self.cache.parts();
         write::set(stack, codec, &self.about, &self.options, Arc::new(value)).await
+    }
+
+    /// Writes a value to the source, and then stores it in every tier, under a hold as
+    /// [`Tiered::invalidate_after`] has it. The write gets the value in an `Arc`.
+    ///
+    /// The value is stored only if it is known to be the source's last: no other writer held the key at the same time,
+    /// nobody invalidated or set it in this process or was heard to do so, and the write was over within a third of
+    /// [`hold_for`](crate::Builder::hold_for). Else the key is left without a value, and the next read loads it. So what is
+    /// stored is never older than the source, if all who write it do so by this verb or by `invalidate_after`. A source
+    /// that changes what it is given (a new id, a timestamp) is to be written with `invalidate_after`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), tiered::Error> {
+    /// # use tiered::{Ack, Tiered, tiers::{Memory, Quick}};
+    /// # struct Db; impl Db { async fn save(&self, _: &str) -> Result<u64, std::io::Error> { Ok(1) } }
+    /// # let db = Db;
+    /// # let cache = Tiered::new(Quick::new(10_000), Memory::new()).build()?;
+    /// let name = "Ada".to_owned();
+    /// let written = cache
+    ///     .key("user:1")
+    ///     .write_through(name, |name| async move { db.save(&name).await })
+    ///     .await?;
+    /// assert_eq!((written.value, written.ack), (1, Ack::Done));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Dropping the future midway leaves the key invalidated.
+    ///
+    /// # Errors
+    /// [`Error::Write`] if the write failed or panicked, and the key is invalidated then, as `invalidate_after` does;
+    /// [`Error::Serialization`] for a value that cannot be encoded or is larger than the cache's
+    /// `max_entry_bytes`, [`Error::InvalidKey`] and [`Error::Config`] for a call that cannot work, all three before
+    /// anything is written or changed.
+    pub async fn write_through<T, R, E, F, Fut>(
+        self,
+        value: T,
+        write: F,
+    ) -> Result<Written<R>, Error>
+    where
+        T: Send + Sync + 'static,
+        R: Send,
+        E: fmt::Display + fmt::Debug + Send + Sync + 'static,
+        F: FnOnce(Arc<T>) -> Fut + Send,
+        Fut: Future<Output = Result<R, E>> + Send,
+        C: CodecFor<T>,
+    {
+        let (stack, codec) = self.cache.parts();
+        let (key, options) = (&self.about, &self.options);
+        writers::through::write_through(stack, codec, key, options, value, write).await
     }
 }
 

@@ -72,21 +72,21 @@ pub(crate) struct Granted {
 
 /// A token that may stand on the server. Dropped before that is settled, by a failure or a cancelled future, it
 /// is given up behind the caller's back: else everybody would wait until it runs out.
-struct Token {
+pub(crate) struct Token {
     stack: Arc<Stack>,
     key: Vec<u8>,
-    token: LeaseToken,
+    pub(crate) token: LeaseToken,
     is_settled: bool,
 }
 
 impl Token {
-    fn new(stack: &Arc<Stack>, key: &[u8]) -> Self {
+    pub(crate) fn new(stack: &Arc<Stack>, key: &[u8]) -> Self {
         let (stack, key) = (Arc::clone(stack), key.to_vec());
         Self { stack, key, token: LeaseToken::random(), is_settled: false }
     }
 
     /// It does not stand any more, or never did.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.is_settled = true;
     }
 }
@@ -459,7 +459,7 @@ impl<'a> Session<'a> {
         mut other: Option<OtherSlot<'_, C>>,
     ) {
         let (meter, slot) = (&walk.stack.meter, lease.slot);
-        let holds = ticket.holds();
+        let holds = ticket.holds() && !walk.stack.is_held(&walk.key);
         match packed {
             // An invalidation that could not reach the server left the lease standing there: not then.
             Some(bytes) if holds => {

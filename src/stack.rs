@@ -28,6 +28,7 @@ use crate::{
     restarts::Restarts,
     sync::Mutex,
     tags::{Marks, Tags},
+    writers::{LocalHolds, Turns},
 };
 
 /// What a flight is about, besides its key.
@@ -78,6 +79,11 @@ pub(crate) struct Stack {
     pub(crate) flights: Arc<Flights<Key, Course, Walked>>,
     pub(crate) pending: Pending,
     pub(crate) tags: Tags,
+    /// The keys that writers of this process hold, and for how long.
+    pub(crate) holds: LocalHolds,
+    pub(crate) hold_for: Duration,
+    /// Whose turn it is to store a value of a known version.
+    pub(crate) turns: Turns,
     pub(crate) meter: Arc<Meter>,
     pub(crate) clock: Clock,
     /// The budget where there is no L2 to give one.
@@ -133,6 +139,12 @@ impl Stack {
         found
     }
 
+    /// The version of the source that L1 has a value of; 0 for none, or one that is not known.
+    pub(crate) fn local_version(&self, key: &Key) -> u64 {
+        let entry = self.l1.as_deref().and_then(|l1| l1.get(key.local()));
+        entry.map_or(0, |entry| entry.meta.source_version)
+    }
+
     /// What the bus proves. Taken before L1 is looked into.
     pub(crate) fn proof(&self) -> Option<Proof> {
         self.bus.as_ref().map(|bus| bus.view.proof())
@@ -164,9 +176,19 @@ impl Stack {
         held
     }
 
-    /// Puts an entry into L1, whatever is under way: under the fence only.
+    /// Whether a writer of this process holds the key.
+    pub(crate) fn is_held(&self, key: &Key) -> bool {
+        self.holds.stands(key.fingerprint(), self.clock.now())
+    }
+
+    /// Puts an entry into L1, whatever is under way: under the fence only. Not while a writer holds the key: then L1 has
+    /// nothing.
     pub(crate) fn insert_local(&self, key: &Key, (entry, weight): Keep) {
         if let Some(l1) = self.l1.as_deref() {
+            if self.is_held(key) {
+                l1.remove(key.local());
+                return;
+            }
             let life = entry.meta.stale_until.saturating_duration_since(self.clock.now());
             l1.insert(key.local(), entry, weight, life);
         }
@@ -308,7 +330,7 @@ pub(crate) struct DecodeLog {
 
 impl DecodeLog {
     /// Whether it is time for a line, with the number of those left out since the last one.
-    fn turn(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn turn(&self, now: Instant) -> Option<u64> {
         let mut last = self.last.lock();
         if last.is_some_and(|last| now.saturating_duration_since(last) < Duration::from_secs(1)) {
             self.unlogged.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,10 @@
-//! The locks of the mechanisms. The shuttle tests compile `flight.rs` and `fence.rs` against a
+//! The locks of the mechanisms. The shuttle tests compile `flight.rs`, `fence.rs` and `bus/view.rs` against a
 //! module of the same name that hands out shuttle's.
 
-pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// A mutex that knows no poison: what it guards stays consistent at every point where a panic
 /// can happen.

@@ -7,7 +7,10 @@
 //! hangs. The second, after the server has answered, overtakes reads that began in between: they
 //! may have seen the server's old value.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use tiered_codecs::CodecFor;
@@ -26,6 +29,7 @@ use crate::{
     stack::Stack,
     tags::{Marks, Stamps},
     versions::Slot,
+    writers::versioned,
 };
 
 /// Drops a key from all tiers.
@@ -89,7 +93,7 @@ fn spread<S>(
     checked.into_iter().map(|checked| checked.map(&mut answer)).collect()
 }
 
-fn require(stack: &Arc<Stack>) -> Result<(), Error> {
+pub(crate) fn require(stack: &Arc<Stack>) -> Result<(), Error> {
     if stack.is_alone() {
         return Ok(());
     }
@@ -99,7 +103,7 @@ fn require(stack: &Arc<Stack>) -> Result<(), Error> {
 }
 
 /// Tells the other processes of those keys that the server has changed. What they were not told of has failed.
-async fn announce<R>(
+pub(crate) async fn announce<R>(
     stack: &Stack,
     keys: &[&Key],
     changed: &mut [Result<R, TierError>],
@@ -127,53 +131,68 @@ async fn announce<R>(
 }
 
 /// A value about to be stored.
-struct Draft<'a, T> {
-    stack: &'a Arc<Stack>,
-    key: &'a Key,
-    options: &'a Options,
-    entry: Entry<T>,
-    wire: Vec<u8>,
-    packed: Option<Bytes>,
+pub(crate) struct Draft<'a, T> {
+    pub(crate) stack: &'a Arc<Stack>,
+    pub(crate) key: &'a Key,
+    pub(crate) options: &'a Options,
+    pub(crate) entry: Entry<T>,
+    pub(crate) wire: Vec<u8>,
+    pub(crate) packed: Option<Bytes>,
     /// When it began, and the generation of the bus' view then.
     begun: (Instant, u64),
+    stamps: Stamps,
     marks: Option<Marks>,
+    /// Why what it is to be stamped with cannot be had: then L2 cannot store it.
+    pub(crate) refused: Option<TierError>,
 }
 
 impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
     /// Before anything is changed: a value that cannot be stored loses nothing.
-    fn new<C: CodecFor<T>>(
+    pub(crate) fn new<C: CodecFor<T>>(
         stack: &'a Arc<Stack>,
         codec: &C,
         options: &'a Options,
         key: &'a Key,
         value: Arc<T>,
-        stamps: &Stamps,
+        stamps: Result<Stamps, TierError>,
     ) -> Result<Self, Error> {
         key.check()?;
         options.check()?;
         require(stack)?;
         let begun = (stack.clock.now(), stack.generation());
+        let (stamps, refused) = match stamps {
+            Ok(stamps) => (stamps, None),
+            Err(error) => (Stamps::default(), Some(error)),
+        };
         let entry = Entry::new(stack, options, Told::default(), Some(value));
         let wire = key.wire(&stack.namespace);
         let packed = match &stack.l2 {
             Some(_) if !options.skip_l2 => Some(
-                entry.pack(stack, codec, options, stamps, &wire).map_err(Error::Serialization)?,
+                entry.pack(stack, codec, options, &stamps, &wire).map_err(Error::Serialization)?,
             ),
             // For its weight.
             Some(_) if stack.is_l1_weighted() && entry.needs_weighing() => {
-                entry.pack(stack, codec, options, stamps, &wire).ok()
+                entry.pack(stack, codec, options, &stamps, &wire).ok()
             }
             _ => None,
         };
         let marks = stack.tags.marks(&options.tags);
-        Ok(Self { stack, key, options, entry, wire, packed, begun, marks })
+        Ok(Self { stack, key, options, entry, wire, packed, begun, stamps, marks, refused })
+    }
+
+    /// Lets it begin now.
+    pub(crate) fn restart(&mut self) {
+        self.begun = (self.stack.clock.now(), self.stack.generation());
+        self.entry.restart(self.begun.0);
     }
 
     /// Puts it into L1, if it may and `holds`; else L1 has nothing. What the server has not confirmed has no proof but
     /// its own.
-    fn keep(&self, holds: bool, is_confirmed: bool) {
+    pub(crate) fn keep(&self, holds: bool, is_confirmed: bool) {
         let Self { stack, key, options, begun: (begun, generation), .. } = self;
-        if holds && !options.skip_l1 {
+        if holds && self.is_superseded_here() {
+            // A read has found it on the server since.
+        } else if holds && !options.skip_l1 {
             let begun = (*begun, if is_confirmed { *generation } else { 0 });
             let marks = self.marks.clone();
             let keep = self.entry.local(stack, options, begun, marks, self.packed.as_ref());
@@ -183,11 +202,45 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
         }
     }
 
+    /// Its bytes for L2, if there is one.
+    pub(crate) fn packed(&self) -> Option<Bytes> {
+        self.packed.clone()
+    }
+
+    /// Its bytes, whether there is an L2 or not.
+    pub(crate) fn pack<C: CodecFor<T>>(&self, codec: &C) -> Result<Bytes, Error> {
+        let Self { stack, options, entry, stamps, wire, packed, .. } = self;
+        match packed {
+            Some(bytes) => Ok(bytes.clone()),
+            None => entry.pack(stack, codec, options, stamps, wire).map_err(Error::Serialization),
+        }
+    }
+
+    /// Its key on a server.
+    pub(crate) fn wire(&self) -> &[u8] {
+        &self.wire
+    }
+
+    /// How long L2 is to keep it.
+    pub(crate) fn life(&self) -> Duration {
+        self.entry.life()
+    }
+
     /// Stores it where there are no others.
-    fn keep_here(&self) -> Ack {
-        self.stack.fence.advance(self.key.fingerprint(), || self.keep(true, true));
+    pub(crate) fn keep_here(&self) -> Ack {
+        let mut is_newest = true;
+        self.stack.fence.advance(self.key.fingerprint(), || {
+            is_newest = !self.is_superseded_here();
+            self.keep(true, true);
+        });
         self.stack.flights.detach(self.key);
-        Ack::Done
+        if is_newest { Ack::Done } else { Ack::Superseded }
+    }
+
+    /// Whether L1 has a newer version.
+    pub(crate) fn is_superseded_here(&self) -> bool {
+        let version = self.options.source_version;
+        version != 0 && self.stack.local_version(self.key) > version
     }
 
     /// Ends the write as L2 has answered. `None` if another write of this key was under way in this
@@ -210,7 +263,7 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
 
 /// What entries are stamped with, before they are written. One for which the run of the server cannot be had is
 /// stamped with none: it will be a miss, where it is stored at all.
-async fn stamps(
+pub(crate) async fn stamps(
     stack: &Arc<Stack>,
     options: &Options,
     keys: &[&Key],
@@ -248,19 +301,47 @@ where
         // What is cached is old now; it must not be there when the cache is switched on again.
         return invalidate(stack, key).await;
     }
+    store(prepare(stack, codec, options, key, value).await?).await
+}
+
+/// A value about to be stored, stamped as of now.
+pub(crate) async fn prepare<'a, T, C>(
+    stack: &'a Arc<Stack>,
+    codec: &C,
+    options: &'a Options,
+    key: &'a Key,
+    value: Arc<T>,
+) -> Result<Draft<'a, T>, Error>
+where
+    T: Send + Sync + 'static,
+    C: CodecFor<T>,
+{
     options.check()?;
-    let mut budget = stack.budget();
-    let (stamps, refused) = match stamps(stack, options, &[key], &mut budget).await {
-        Ok(stamps) => (stamps.into_iter().next().unwrap_or_default(), None),
-        Err(error) => (Stamps::default(), Some(error)),
-    };
-    let draft = Draft::new(stack, codec, options, key, value, &stamps)?;
+    let stamps = stamps(stack, options, &[key], &mut stack.budget()).await;
+    Draft::new(stack, codec, options, key, value, stamps.map(first))
+}
+
+/// The stamps of the only key.
+fn first(stamps: Vec<Stamps>) -> Stamps {
+    stamps.into_iter().next().unwrap_or_default()
+}
+
+/// Stores a draft in all tiers.
+pub(crate) async fn store<T: Send + Sync + 'static>(draft: Draft<'_, T>) -> Result<Ack, Error> {
+    let Draft { stack, key, options, .. } = draft;
+    if !stack.is_enabled() {
+        return invalidate(stack, key).await;
+    }
+    if options.source_version != 0 {
+        return versioned::set(draft, stack.budget()).await;
+    }
     if stack.is_alone() {
         return Ok(draft.keep_here());
     }
     let overwrite = Overwrite::begin(stack, key);
-    let stored = match (&stack.l2, &draft.packed, refused) {
-        (_, _, Some(error)) => Err(error),
+    let mut budget = stack.budget();
+    let stored = match (&stack.l2, &draft.packed, &draft.refused) {
+        (_, _, Some(error)) => Err(error.clone()),
         (Some(l2), Some(bytes), None) if !options.skip_l2 => {
             let (slot, life) = (Slot::home(options.schema), draft.entry.life());
             l2.set(&draft.wire, slot, bytes.clone(), life, &mut budget).await
@@ -300,8 +381,11 @@ where
         Err(error) => (vec![Stamps::default(); keys.len()], Some(error)),
     };
     let mut drafts = Vec::with_capacity(entries.len());
-    for ((key, value), stamps) in entries.into_iter().zip(&stamps) {
-        drafts.push(Draft::new(stack, codec, options, key, value, stamps));
+    for ((key, value), stamps) in entries.into_iter().zip(stamps) {
+        drafts.push(Draft::new(stack, codec, options, key, value, Ok(stamps)));
+    }
+    if options.source_version != 0 {
+        return versioned::set_many(stack, drafts).await;
     }
     if stack.is_alone() {
         return drafts.into_iter().map(|draft| Ok(draft?.keep_here())).collect();
@@ -346,24 +430,34 @@ where
 
 /// A key that is being overwritten. Dropped midway, by a panic or a cancelled future, it leaves
 /// the key invalidated: nobody knows what the server has done.
-struct Overwrite<'a> {
+pub(crate) struct Overwrite<'a> {
     stack: &'a Arc<Stack>,
-    key: &'a Key,
+    pub(crate) key: &'a Key,
     ticket: Ticket,
     before: Standing,
     ended: bool,
 }
 
 impl<'a> Overwrite<'a> {
-    fn begin(stack: &'a Arc<Stack>, key: &'a Key) -> Self {
+    pub(crate) fn begin(stack: &'a Arc<Stack>, key: &'a Key) -> Self {
         stack.drop_local(key);
         let ticket = stack.capture(key);
         Self { stack, key, ticket, before: stack.pending.standing(key), ended: false }
     }
 
+    /// The server is asked now: what is pending at this moment is done with its answer.
+    pub(crate) fn refresh(&mut self) {
+        self.before = self.stack.pending.standing(self.key);
+    }
+
+    /// Whether nothing has overtaken it.
+    pub(crate) fn holds(&self) -> bool {
+        self.ticket.holds()
+    }
+
     /// The server has answered. `local` changes L1, and is told whether no other write of this key
     /// was under way; so is the caller.
-    fn done(mut self, local: impl FnOnce(bool)) -> bool {
+    pub(crate) fn done(mut self, local: impl FnOnce(bool)) -> bool {
         if let Standing::Delete(count) = self.before {
             self.stack.pending.confirm(self.key, count);
         }
@@ -372,7 +466,7 @@ impl<'a> Overwrite<'a> {
     }
 
     /// The server has not answered.
-    fn pending(mut self, local: impl FnOnce(bool)) -> Ack {
+    pub(crate) fn pending(mut self, local: impl FnOnce(bool)) -> Ack {
         replay::queue(self.stack, self.key);
         self.end(local);
         Ack::Pending

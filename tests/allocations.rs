@@ -59,6 +59,7 @@ fn finding_entries_dead_allocates_nothing() {
             generation: 0,
             type_id: std::any::TypeId::of::<u64>(),
             schema: 0,
+            source_version: 0,
         };
         for key in 0..500_u64 {
             let entry = LocalEntry { value: None, meta, marks: None };

@@ -36,6 +36,7 @@ scenarios! {
     an_entry_of_two_versions_ago_is_upgraded,
     a_first_version_does_not_look_for_older_ones,
     an_absence_is_not_upgraded,
+    an_older_entry_of_an_earlier_run_is_not_upgraded,
 }
 
 /// What a version of the program reads: a number, in a form of its own.
@@ -457,6 +458,19 @@ async fn an_older_entry_is_upgraded_without_a_load() {
     assert_eq!(user::<User>(&third, 0, &users).await, (Some(ada.clone()), Outcome::HitL2));
     assert_eq!(stored(&rig.memory, "tiered:user:0").await, b"");
     assert_eq!(users.0.asked(), 1);
+}
+
+/// Neither is the version's own, and nor is what makes it.
+async fn an_older_entry_of_an_earlier_run_is_not_upgraded() {
+    for same in [true, false] {
+        let (rig, users) = (rig(), Users::default());
+        rig.l2.restart(1);
+        user::<UserV1>(&rig.cache, 0, &users).await;
+        rig.l2.restart(if same { 1 } else { 2 });
+        let new = node(&rig.l2, &rig.clock, |builder| builder);
+        let outcome = if same { Outcome::HitL2 } else { Outcome::Load };
+        assert_eq!(user::<User>(&new, 0, &users).await.1, outcome);
+    }
 }
 
 async fn an_upgrade_keeps_the_entrys_age() {

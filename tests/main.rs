@@ -7,6 +7,7 @@
 //! | `strategies` | a cell of the strategy table does not hold, with Redis alive, dead or frozen |
 //! | `flights` | a stampede; a caller that goes away or a loader that panics takes others along |
 //! | `batches` | many keys in one call: one of them fails, hangs or mixes up the others |
+//! | `behind` | a value on its way to the database is lost unseen, overtaken, or hidden by the old one |
 //! | `fence` | a value that comes back after it was invalidated |
 //! | `prefixes` | an invalidation by prefix leaves some, takes too many, or a value comes back |
 //! | `tags` | an invalidation of a tag misses an entry, or a load of before it is served |
@@ -17,12 +18,19 @@
 //! | `drift` | another version's, another type's or a damaged entry is believed |
 //! | `codecs` | a codec cannot be changed over a warm cache; a hostile server is believed |
 //! | `deployments` | two versions of one program fight over the cache |
+//! | `writers` | while or after the source is written, somebody keeps what it was before; a writer that dies leaves it |
+//! | `dying_writers` | the same, with processes that are killed and stopped |
+//! | `write_through` | what is stored with the write is older than the source |
+//! | `source_versions` | an older version of a value replaces a newer one |
 //! | `outage` | a dead or hung server hangs or fails the application |
 //! | `links` | a bad network gives a wrong value, a call that hangs, or a cache that stays down |
+//! | `cancelled` | a call that is dropped midway leaves a change half done |
 //! | `chain` | two servers in a row: a copy in the near one outlives its original, or hides it |
 //! | `keys` | a key is read back by another one, or is a command to the server |
 //! | `entities` | hooks in the wrong order, a repository that cannot be spawned |
 //! | `readme` | what the README shows does not compile or work |
+//! | `hot_key` | many processes and one key: more than one load for an expiry |
+//! | `leases` | processes load the same key, or wait for one that will never be done |
 //! | `metrics` | a dashboard that shows something else than what happened |
 //! | `versions` | one version's entry hides another of its own; a type that does not read what it writes |
 //! | `slots` | what lies in one of a key's two slots hides or outlives what lies in the other |
@@ -61,15 +69,20 @@ mod support;
 
 mod api;
 mod batches;
+mod behind;
 mod bus;
+mod cancelled;
 mod chain;
 mod codecs;
 mod deployments;
 mod drift;
+mod dying_writers;
 mod entities;
 mod fence;
 mod flights;
+mod hot_key;
 mod keys;
+mod leases;
 mod lifetimes;
 mod links;
 mod metrics;
@@ -82,8 +95,11 @@ mod reads;
 mod restarts;
 mod runs;
 mod slots;
+mod source_versions;
 mod staleness;
 mod strategies;
 mod symptoms;
 mod tags;
 mod versions;
+mod write_through;
+mod writers;

@@ -10,7 +10,7 @@ use tiered::{
 use tiered_tiers::testing::{RedisCluster, RedisSentinel, RedisServer};
 use tokio::sync::Semaphore;
 
-use crate::support::{DbDown, SECOND, Source, db_down, eventually};
+use crate::support::{DbDown, Log, SECOND, Source, db_down, eventually};
 
 /// Another process, so to say, with connections of its own.
 fn node(url: &str, configure: impl FnOnce(Builder<Postcard>) -> Builder<Postcard>) -> Tiered {
@@ -25,11 +25,25 @@ fn strict(url: &str) -> Tiered {
     node(url, |builder| builder)
 }
 
+/// A cache over two servers in a row.
+fn in_a_row(near: &RedisServer, far: &RedisServer) -> Tiered {
+    let tier = |server: &RedisServer| {
+        let tier = Redis::new(&server.url()).unwrap();
+        tier.response_timeout(2 * SECOND).connect_timeout(2 * SECOND)
+    };
+    let chain = tier(near).then(tier(far)).near_within(2 * SECOND);
+    let cache = Tiered::new(Moka::new(1_000), chain).namespace("shop").budget(8 * SECOND);
+    cache.build().unwrap()
+}
+
+/// Waits until the server is reached again, over each connection.
 async fn is_up(caches: &[&Tiered]) {
     for cache in caches {
-        let start = std::time::Instant::now();
-        while cache.ping().await.is_err() {
+        let (start, mut reached) = (std::time::Instant::now(), 0);
+        while reached < 4 {
             assert!(start.elapsed() < 20 * SECOND, "the server is not reached again");
+            reached = if cache.ping().await.is_ok() { reached + 1 } else { 0 };
+            // A real wait: for a server, which knows no clock of ours.
             tokio::time::sleep(SECOND / 100).await;
         }
     }
@@ -348,8 +362,12 @@ async fn without_the_right_to_ask_for_the_run_all_that_is_there_is_believed() {
     let rule = ["ACL", "SETUSER", "cache", "on", ">hunter2", "~*", "+@all", "-info"];
     server.execute(&rule).await.unwrap();
     let url = format!("redis://cache:hunter2@127.0.0.1:{}/", server.port());
-    let (cache, source) = (strict(&url), Source::default());
-    read(&cache, "k", Way::ThroughL1, &source).await;
+    let (cache, source, log) = (strict(&url), Source::default(), Log::capture());
+    for key in ["k", "l", "m"] {
+        read(&cache, key, Way::ThroughL1, &source).await;
+    }
+    let lines = log.lines();
+    assert!(lines.len() == 1 && lines[0].contains("does not tell its runs"), "{lines:?}");
     assert_eq!(read(&strict(&url), "k", Way::ThroughL1, &source).await.1, Outcome::HitL2);
     // Whoever may ask does not believe it.
     assert_eq!(read(&strict(&server.url()), "k", Way::ThroughL1, &source).await.1, Outcome::Load);
@@ -357,4 +375,82 @@ async fn without_the_right_to_ask_for_the_run_all_that_is_there_is_believed() {
     server.execute(&rule).await.unwrap();
     is_up(&[&cache]).await;
     assert_eq!(read(&strict(&url), "k", Way::ThroughL1, &source).await.1, Outcome::HitL2);
+}
+
+/// Whichever of two servers in a row comes back with old data, and whatever that is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn neither_of_two_servers_in_a_row_resurrects_a_value() {
+    for is_near in [true, false] {
+        let (mut near, mut far) =
+            (RedisServer::start().await.unwrap(), RedisServer::start().await.unwrap());
+        let cache = || in_a_row(&near, &far);
+        let (here, there, source) = (cache(), cache(), Source::default());
+        source.put(1);
+        for key in ["a", "b", "c"] {
+            read(&here, key, Way::ThroughL1, &source).await;
+            assert_eq!(read(&there, key, Way::PastL1, &source).await, (1, Outcome::HitL2));
+        }
+        let again = if is_near { &mut near } else { &mut far };
+        again.execute(&["SAVE"]).await.unwrap();
+        source.put(2);
+        for key in ["a", "b", "c"] {
+            assert_eq!(here.invalidate(key).await.unwrap(), Ack::Done);
+        }
+        again.restart().await.unwrap();
+        is_up(&[&here, &there]).await;
+        let url = if is_near { near.url() } else { far.url() };
+        for key in ["a", "b", "c"] {
+            assert!(holds(&url, key).await, "it has the old one again");
+        }
+        let fresh = in_a_row(&near, &far);
+        assert_eq!(read(&here, "a", Way::ThroughL1, &source).await, (2, Outcome::Load));
+        assert_eq!(read(&there, "b", Way::Batch, &source).await, (2, Outcome::Load));
+        assert_eq!(read(&fresh, "c", Way::PastL1, &source).await, (2, Outcome::Load));
+        for cache in [&here, &there, &fresh, &in_a_row(&near, &far)] {
+            for key in ["a", "b", "c"] {
+                let found = read(cache, key, Way::PastL1, &source).await;
+                assert_eq!(found, (2, Outcome::HitL2), "near: {is_near}");
+            }
+        }
+    }
+}
+
+/// The far lease came back, and the fill passes the fence; what it leaves near is of the run before, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_across_a_restart_leaves_no_copy_that_is_believed() {
+    for is_near in [true, false] {
+        let (mut near, mut far) =
+            (RedisServer::start().await.unwrap(), RedisServer::start().await.unwrap());
+        let (here, there, source) =
+            (in_a_row(&near, &far), in_a_row(&near, &far), Source::default());
+        is_up(&[&here, &there]).await;
+        source.put(1);
+        let (gate, begun) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let slow = {
+            let (cache, source) = (here.clone(), source.clone());
+            let (gate, begun) = (Arc::clone(&gate), Arc::clone(&begun));
+            tokio::spawn(async move {
+                let load = || async {
+                    let seen = source.load().await;
+                    begun.add_permits(1);
+                    gate.acquire().await.unwrap().forget();
+                    seen
+                };
+                *cache.key("k").get_or_load(load).await.unwrap()
+            })
+        };
+        begun.acquire().await.unwrap().forget();
+        let again = if is_near { &mut near } else { &mut far };
+        again.execute(&["SAVE"]).await.unwrap();
+        source.put(2);
+        assert_eq!(there.invalidate("k").await.unwrap(), Ack::Done);
+        again.restart().await.unwrap();
+        is_up(&[&here, &there]).await;
+        gate.add_permits(1);
+        assert_eq!(slow.await.unwrap(), 1);
+        assert_eq!(holds(&far.url(), "k").await, !is_near, "only the far lease counts");
+        for cache in [&there, &here, &in_a_row(&near, &far)] {
+            assert_eq!(read(cache, "k", Way::PastL1, &source).await.0, 2, "near: {is_near}");
+        }
+    }
 }

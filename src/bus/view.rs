@@ -7,12 +7,9 @@
 //! What may have been missed voids all that was kept under the view so far: a new generation, in one step however
 //! many entries there are. They are left to their own proof, which is when L2 was asked for them.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use crate::sync::Mutex;
+use crate::sync::{AtomicU64, Mutex, Ordering};
 
 /// What one cache knows of the bus' logs.
 #[derive(Debug)]

@@ -120,14 +120,14 @@ impl L2 {
     }
 
     /// A budget for the next piece, unless the last one has spent its own.
-    fn replenish(&self, budget: &mut Budget, is_next: bool) {
+    pub(super) fn replenish(&self, budget: &mut Budget, is_next: bool) {
         if is_next && !budget.is_spent() {
             *budget = self.budget();
         }
     }
 
     /// One answer for each of `count` keys; a failure of all is one of each.
-    async fn run_many<R>(
+    pub(super) async fn run_many<R>(
         &self,
         op: Op,
         budget: &mut Budget,

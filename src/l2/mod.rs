@@ -5,6 +5,7 @@
 
 mod batch;
 mod generations;
+mod holds;
 mod runs;
 
 pub(crate) use self::batch::PIECE;
@@ -88,6 +89,8 @@ pub(crate) struct L2 {
     recovered: Mutex<Option<Instant>>,
     /// The longest life that was stored, in milliseconds.
     longest_life: AtomicU64,
+    /// The log has said that the server keeps its runs to itself.
+    is_untold: AtomicBool,
 }
 
 impl L2 {
@@ -107,6 +110,7 @@ impl L2 {
             down: AtomicBool::new(false),
             recovered: Mutex::default(),
             longest_life: AtomicU64::new(0),
+            is_untold: AtomicBool::new(false),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The runs of the server: what is stored is stamped with one, see `restarts`.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, sync::atomic::Ordering};
 
 use futures_util::{FutureExt, future::join_all};
 use tiered_tiers::{Incarnation, TierError};
@@ -18,12 +18,14 @@ impl L2 {
         budget: &mut Budget,
     ) -> Result<Option<Incarnation>, TierError> {
         if let Some(known) = self.known_incarnation(key) {
+            self.heard(known);
             return Ok(known);
         }
         let asked = self.bounded(Op::Incarnation, budget, self.tier.incarnation(key)).await;
         let asked = asked.and_then(|asked| asked);
-        if let Err(error) = &asked {
-            self.fail(error, budget);
+        match &asked {
+            Ok(run) => self.heard(*run),
+            Err(error) => self.fail(error, budget),
         }
         asked
     }
@@ -54,6 +56,21 @@ impl L2 {
         }
         runs.resize(keys.len(), None);
         runs
+    }
+
+    /// Says once that the server does not tell what it should.
+    fn heard(&self, run: Option<Incarnation>) {
+        if run.is_none()
+            && self.tier.abilities().tells_runs
+            && !self.is_untold.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                cache = &*self.cache,
+                tier = self.name(),
+                "the cache server does not tell its runs, so old data that it brings back after a restart is \
+                 believed: allow its user what the tier asks for (INFO, of Redis)"
+            );
+        }
     }
 
     fn fail(&self, error: &TierError, budget: &mut Budget) {

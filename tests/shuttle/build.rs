@@ -1,4 +1,4 @@
-//! Brings the shipped `flight.rs` and `fence.rs` here, whole and as mutants.
+//! Brings the shipped `flight.rs`, `fence.rs` and `bus/view.rs` here, whole and as mutants.
 //!
 //! Each mutant is made by exact textual replacement. A text that does not occur exactly once fails
 //! the build: a mutant never turns into the original, whatever happens to the shipped file.
@@ -14,8 +14,12 @@ use std::{
 use mutants::Mutant;
 
 fn main() -> ExitCode {
-    let files = [("flight", mutants::FLIGHT), ("fence", mutants::FENCE)];
-    match files.into_iter().try_for_each(|(file, mutants)| write(file, mutants)) {
+    let files = [
+        ("flight", "flight", mutants::FLIGHT),
+        ("fence", "fence", mutants::FENCE),
+        ("view", "bus/view", mutants::VIEW),
+    ];
+    match files.into_iter().try_for_each(|(file, path, mutants)| write(file, path, mutants)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             println!("cargo::error={why}");
@@ -24,10 +28,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Writes `file` as `OUT_DIR/file/shipped.rs`, each mutant beside it, and the list of them all as
+/// Writes the file of this name, at `path` in the sources, as `OUT_DIR/file/shipped.rs`, each mutant beside it, and the list of them all as
 /// `OUT_DIR/file.rs`.
-fn write(file: &str, mutants: &[Mutant]) -> Result<(), String> {
-    let source = variable("CARGO_MANIFEST_DIR")?.join("../../src").join(file).with_extension("rs");
+fn write(file: &str, path: &str, mutants: &[Mutant]) -> Result<(), String> {
+    let source = variable("CARGO_MANIFEST_DIR")?.join("../../src").join(path).with_extension("rs");
     println!("cargo::rerun-if-changed={}", source.display());
     let text = fs::read_to_string(&source).map_err(|why| format!("{}: {why}", source.display()))?;
     let shipped = without_head(&text);

@@ -231,3 +231,44 @@ pub(crate) const FENCE: &[Mutant] = &[
         swaps: &[("        change(holds);\n", "        drop(shard);\n        change(holds);\n")],
     },
 ];
+
+/// The faults of `bus/view.rs`.
+pub(crate) const VIEW: &[Mutant] = &[
+    Mutant {
+        name: "generation_is_read_first",
+        fault: "a proof's generation is read before its time",
+        swaps: &[(
+            "        let until = Duration::from_nanos(self.proven_until.load(Ordering::Acquire));\n        \
+             Proof { generation: self.generation(), until: self.start + until }\n",
+            "        let generation = self.generation();\n        \
+             let until = Duration::from_nanos(self.proven_until.load(Ordering::Acquire));\n        \
+             Proof { generation, until: self.start + until }\n",
+        )],
+    },
+    Mutant {
+        name: "void_keeps_the_generation",
+        fault: "a void begins no generation",
+        swaps: &[(
+            "        self.proven_until.store(0, Ordering::Release);\n        \
+             self.generation.fetch_add(1, Ordering::AcqRel);\n",
+            "        self.proven_until.store(0, Ordering::Release);\n",
+        )],
+    },
+    Mutant {
+        name: "forget_keeps_the_generation",
+        fault: "to forget begins no generation",
+        swaps: &[(
+            "        let _proofs = self.proofs.lock();\n        \
+             self.generation.fetch_add(1, Ordering::AcqRel);\n",
+            "        let _proofs = self.proofs.lock();\n",
+        )],
+    },
+    Mutant {
+        name: "one_log_proves_all",
+        fault: "the proof is that of the log that was heard of last",
+        swaps: &[(
+            "        let Some(all) = proofs.iter().copied().min().flatten() else { return };\n",
+            "        let Some(all) = proofs.iter().copied().max().flatten() else { return };\n",
+        )],
+    },
+];

@@ -112,6 +112,11 @@ impl Switchable {
         self.gate.add_permits(operations);
     }
 
+    /// Takes back what was let go and not used.
+    pub fn drain(&self) {
+        self.gate.forget_permits(usize::MAX);
+    }
+
     pub fn operations(&self) -> usize {
         self.operations.load(Ordering::SeqCst)
     }

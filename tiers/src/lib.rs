@@ -18,6 +18,8 @@
 //! | [`RedisBus`] | bus, on Redis Streams | `redis` |
 //!
 //! A new tier is one file here that implements one of the contracts.
+//!
+//! Beside them a [`Journal`] keeps what a write-behind has not written yet: `RedisJournal` (feature `redis`).
 
 #[cfg(any(feature = "dashmap", feature = "moka", feature = "quick"))]
 mod bound;
@@ -27,6 +29,7 @@ mod clock;
 #[cfg(feature = "dashmap")]
 mod dashmap;
 mod error;
+mod journal;
 mod local;
 mod local_bus;
 #[cfg(feature = "memcached")]
@@ -54,12 +57,13 @@ pub use self::moka::Moka;
 #[cfg(feature = "quick")]
 pub use self::quick::Quick;
 #[cfg(feature = "redis")]
-pub use self::redis::{Redis, RedisBus};
+pub use self::redis::{Redis, RedisBus, RedisJournal};
 pub use self::{
     bus::{Bus, BusPolled, LogName},
     chain::Chain,
     clock::Clock,
     error::{ConfigError, TierError},
+    journal::{Journal, JournalError, Logged, Record},
     local::{LocalEntry, LocalMeta, LocalTier, Value},
     local_bus::LocalBus,
     memory::Memory,

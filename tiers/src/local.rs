@@ -46,6 +46,8 @@ pub struct LocalMeta {
     pub type_id: std::any::TypeId,
     /// The schema version it was stored under.
     pub schema: u32,
+    /// The version of it in the source; 0 when not known.
+    pub source_version: u64,
 }
 
 /// A bounded, synchronous store of live values.

@@ -167,10 +167,13 @@ pub struct Abilities {
     pub longest_life: Duration,
     /// The longest value, in bytes. A longer one is not kept: [`Fill::Skipped`].
     pub longest_value: usize,
+    /// Whether it asks its server for its [runs](RemoteTier::incarnation), which the server may refuse to tell. A tier
+    /// that does not tells none.
+    pub tells_runs: bool,
 }
 
 impl Default for Abilities {
-    /// A tier that can do everything, and counts in milliseconds.
+    /// A tier that can do everything but tell runs, and counts in milliseconds.
     fn default() -> Self {
         Self {
             clears: true,
@@ -178,6 +181,7 @@ impl Default for Abilities {
             shortest_life: Duration::ZERO,
             longest_life: Duration::MAX,
             longest_value: usize::MAX,
+            tells_runs: false,
         }
     }
 }

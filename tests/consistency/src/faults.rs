@@ -95,7 +95,9 @@ impl Schedule {
         Self {
             workers: row(&|random| worker_fault(random, workers)),
             servers: match mode {
-                Mode::Fence | Mode::Local => row(&|random| server_fault(random, workers)),
+                Mode::Fence | Mode::Local | Mode::Bus(_) => {
+                    row(&|random| server_fault(random, workers))
+                }
                 Mode::Lies => row(&|random| lie(random, workers)),
                 Mode::Failover => row(&primary_fault),
             },

@@ -7,8 +7,9 @@ use tiered::{
     Builder, Postcard, Tiered,
     tiers::{Quick, Redis},
 };
+use tiered_tiers::testing::{BusFault, FaultyBus};
 
-/// How long L1 may serve what it has without asking, in a run: ten times shorter than by default, so that
+/// How long L1 may serve what it has without asking, or hearing of the bus, in a run: ten times shorter than by default, so that
 /// there is much to see.
 const LOCAL_FOR: Duration = Duration::from_secs(1);
 /// How long a lease lasts in a run: slow loads outlast it.
@@ -21,21 +22,31 @@ pub(crate) enum Mode {
     Fence,
     /// L1 over L2, which hears nothing of other processes.
     Local,
+    /// L1 over L2, and a bus of which so many messages in a hundred are lost on their way.
+    Bus(u8),
     /// As `Local`, by links that lie.
     Lies,
     /// As `Local`, over a primary with replicas and sentinels that is replaced again and again.
     Failover,
-    // The modes with a bus belong here: all messages arriving, half of them, none. Each needs a name in `ALL`,
-    // a cache in `cache`, and Δ as the bound in `local_bound`.
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 4] = [Self::Fence, Self::Local, Self::Lies, Self::Failover];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Fence,
+        Self::Local,
+        Self::Bus(0),
+        Self::Bus(50),
+        Self::Bus(100),
+        Self::Lies,
+        Self::Failover,
+    ];
 
     pub(crate) fn named(name: &str) -> Result<Self> {
         match Self::ALL.into_iter().find(|mode| mode.name() == name) {
             Some(mode) => Ok(mode),
-            None => bail!("there is no mode {name}; there are fence, local, lies, failover, all"),
+            None => bail!(
+                "there is no mode {name}; there are fence, local, bus, bus-half, bus-deaf, lies, failover, all"
+            ),
         }
     }
 
@@ -43,6 +54,9 @@ impl Mode {
         match self {
             Self::Fence => "fence",
             Self::Local => "local",
+            Self::Bus(0) => "bus",
+            Self::Bus(100) => "bus-deaf",
+            Self::Bus(_) => "bus-half",
             Self::Lies => "lies",
             Self::Failover => "failover",
         }
@@ -51,11 +65,16 @@ impl Mode {
     /// The cache of a worker, over the servers at `url`.
     pub(crate) fn cache(self, url: &str) -> Result<Tiered> {
         let l2 = Redis::new(url)?;
+        let bus = FaultyBus::new(l2.bus());
         let builder = match self {
             Self::Fence => Tiered::remote(l2),
+            Self::Bus(lost) => {
+                bus.inject(BusFault::LoseMessages(lost));
+                Tiered::new(Quick::new(100_000), l2).bus(bus).max_staleness(LOCAL_FOR)
+            }
             Self::Local | Self::Lies | Self::Failover => Tiered::new(Quick::new(100_000), l2),
         };
-        Ok(common(builder).local_for(LOCAL_FOR).build()?)
+        Ok(common(builder).local_for(LOCAL_FOR).last_resort_for(LOCAL_FOR).build()?)
     }
 
     /// A cache that shows what is in L2 to whoever shares it with nobody.
@@ -67,7 +86,7 @@ impl Mode {
     pub(crate) fn local_bound(self) -> Option<Duration> {
         match self {
             Self::Fence => None,
-            Self::Local | Self::Lies | Self::Failover => Some(LOCAL_FOR),
+            Self::Local | Self::Bus(_) | Self::Lies | Self::Failover => Some(LOCAL_FOR),
         }
     }
 
@@ -79,7 +98,7 @@ impl Mode {
     /// Whether what was acknowledged stays so: a failover may lose it, and a lie may acknowledge what was never
     /// done.
     pub(crate) fn keeps_what_it_acknowledged(self) -> bool {
-        matches!(self, Self::Fence | Self::Local)
+        matches!(self, Self::Fence | Self::Local | Self::Bus(_))
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) enum Servers {
 impl Servers {
     pub(crate) async fn start(mode: Mode, workers: u64, seed: u64) -> Result<Self> {
         match mode {
-            Mode::Fence | Mode::Local | Mode::Lies => {
+            Mode::Fence | Mode::Local | Mode::Bus(_) | Mode::Lies => {
                 let (server, mut links) = (RedisServer::start().await?, Vec::new());
                 for worker in 0..workers {
                     links.push(Proxy::seeded(server.port(), seed ^ worker).await?);

@@ -1,6 +1,6 @@
-//! Randomized schedules over the shipped `flight.rs` and `fence.rs`.
+//! Randomized schedules over the shipped `flight.rs`, `fence.rs` and `bus/view.rs`.
 //!
-//! The build script copies the two files out of the cache's own `src`, takes off their module head,
+//! The build script copies the files out of the cache's own `src`, takes off their module head,
 //! and each copy is included in a module here. They say `use crate::sync::…`, which is `sync` in
 //! this crate: shuttle's locks. So what is tested is what ships, to the letter, and nothing in the
 //! cache has to be public or conditional for it. A feature of the cache that swaps its locks would
@@ -31,5 +31,6 @@ pub mod fence;
 pub mod flight;
 mod hunt;
 mod sync;
+pub mod view;
 
 pub use hunt::{Catch, Scenario, Search, Subject, THREAD, hunt, schedules};

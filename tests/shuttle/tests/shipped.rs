@@ -51,12 +51,20 @@ scenarios! {
         reads_and_writes_mix
         undisturbed_loads_hold
         steps_exclude_each_other;
+    view:
+        what_is_void_is_not_served
+        what_a_message_names_is_not_served
+        what_is_kept_since_is_proven;
 }
 
 /// A seed brings back what it showed: nothing but the schedule decides.
 #[test]
 fn schedules_can_be_run_again() {
-    let subjects = [tiered_shuttle::flight::shipped(), tiered_shuttle::fence::shipped()];
+    let subjects = [
+        tiered_shuttle::flight::shipped(),
+        tiered_shuttle::fence::shipped(),
+        tiered_shuttle::view::shipped(),
+    ];
     for scenario in subjects.iter().flat_map(|subject| &subject.scenarios) {
         let twice = hunt(*scenario, Search::Twice, schedules().min(500));
         assert!(twice.is_ok(), "{}: {twice:?}", scenario.name);

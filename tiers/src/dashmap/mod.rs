@@ -302,6 +302,7 @@ mod tests {
             generation: 0,
             type_id: TypeId::of::<u32>(),
             schema: 0,
+            source_version: 0,
         };
         LocalEntry { value: Some(Arc::new(value)), meta, marks: None }
     }

@@ -93,7 +93,7 @@ use crate::{ConfigError, Fill, TierError, runtimes::Runtimes};
 ///
 /// At most eight writers hold a key at once; to more of them it is refused ([`TierError::Refused`]). Where it is not
 /// certain that a hold was alone, as when another process began it, its end says that it overlapped. A hold stands up
-/// to two seconds longer than told.
+/// to two seconds longer than told, and a day at most.
 ///
 /// Making one touches neither a runtime nor the network. Each tokio runtime that uses the tier gets
 /// connections of its own, each for one operation at a time, and one task, with whose end they are closed.

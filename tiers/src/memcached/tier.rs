@@ -194,6 +194,8 @@ impl RemoteTier for Memcached {
             shortest_life: Duration::from_secs(options::SHORTEST),
             longest_life: Duration::from_secs(options::LONGEST),
             longest_value: self.options.max_value_bytes,
+            // A memcached that starts again is empty.
+            tells_runs: false,
         }
     }
 

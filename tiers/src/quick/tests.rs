@@ -22,6 +22,7 @@ fn entry(value: u32) -> LocalEntry {
         generation: 0,
         type_id: TypeId::of::<u32>(),
         schema: 0,
+        source_version: 0,
     };
     LocalEntry { value: Some(Arc::new(value)), meta, marks: None }
 }

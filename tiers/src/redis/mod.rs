@@ -7,7 +7,7 @@
 //! and wait for its answer, all within one [`budget`]; [`reply`] turns the answer into the contract's words.
 //! [`run`] tells which run of its server a connection leads to, [`script`] holds what must be atomic, [`clear`] the walk over a prefix, [`cluster`] what many nodes ask
 //! for, [`handed_in`] what can be done over a connection that is not ours. [`bus`] carries messages between
-//! processes, over connections of its own.
+//! processes, over connections of its own. [`journal`] is no tier, and uses the tier's connections.
 //!
 //! Rejected: redis-rs's `ConnectionManager`. During an outage it hangs for seconds beyond its
 //! response timeout, it panics outside a runtime, and it reconnects without telling.
@@ -37,6 +37,7 @@ mod connection;
 mod endpoint;
 mod exchange;
 mod handed_in;
+mod journal;
 mod options;
 mod pool;
 mod reply;
@@ -54,6 +55,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use ::redis::aio::ConnectionLike;
 
 pub use self::bus::RedisBus;
+pub use self::journal::RedisJournal;
 use self::{
     endpoint::Endpoint,
     handed_in::HandedIn,

@@ -109,8 +109,10 @@ end
     };
 }
 
-/// Drops what is named besides, and holds the key (`ARGV`: token, life). Others that stand are marked first: a server
-/// without room marks or refuses, and never holds unmarked.
+/// Drops what is named besides, and holds the key (`ARGV`: token, life). Others that stand are marked first: one that
+/// is refused in the middle leaves them marked, and never holds beside them unmarked.
+///
+/// A server without room lets a script go on whose first write takes something away, and this one's does.
 pub(super) static HOLD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(with_holds!(
         r"

@@ -317,7 +317,9 @@ impl RemoteTier for Redis {
             &self.options.endpoint,
             Endpoint::HandedIn(connection) if connection.leads_to() == LeadsTo::Cluster
         );
-        Abilities { clears: !is_clients_cluster, ..Abilities::default() }
+        // One that reconnects without telling may lead to another run at any time.
+        let tells_runs = !matches!(&self.options.endpoint, Endpoint::HandedIn(_));
+        Abilities { clears: !is_clients_cluster, tells_runs, ..Abilities::default() }
     }
 
     fn check(&self) -> Result<(), ConfigError> {

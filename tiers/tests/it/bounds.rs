@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use tiered_tiers::{
-    Claim, Clock, DashMap, Fill, Lease, LeaseToken, LocalTier, Memory, Moka, Quick, RemoteTier,
-    TierError,
+    Claim, Clock, DashMap, Fill, HoldEnd, Lease, LeaseToken, LocalTier, Memory, Moka, Quick,
+    RemoteTier, TierError,
 };
 
 use crate::{entry, number};
@@ -235,6 +235,38 @@ async fn memory_when_full_still_takes_new_values() {
             assert!(tier.get(key).await.unwrap().is_some());
         }
     }
+}
+
+/// Holds are the last to go, like leases; and what has no room by itself is refused, not half kept.
+#[tokio::test]
+async fn memory_when_full_keeps_holds_and_refuses_what_has_no_room() {
+    let tier = Memory::new().max_bytes(5_000);
+    let holds = [LeaseToken::random(), LeaseToken::random()];
+    for hold in holds {
+        tier.hold(b"held", hold, Duration::from_secs(10)).await.unwrap();
+    }
+    for key in 0..50_u8 {
+        tier.set(&[key], Bytes::from(vec![7; 1_000]), LIFE).await.unwrap();
+    }
+    let lease = tier.lease(b"held", LeaseToken::random(), LIFE, Claim::ByForce).await;
+    assert_eq!(lease, Ok(Lease::OnHold));
+    for hold in holds {
+        assert_eq!(tier.end_hold(b"held", hold, None).await, Ok(HoldEnd::Overlapped));
+    }
+    let (long, token) = ([7; 5_000], LeaseToken::random());
+    let lease = tier.lease(&long, token, LIFE, Claim::IfFree).await;
+    assert!(matches!(lease, Err(TierError::Refused(_))), "{lease:?}");
+    let hold = tier.hold(&long, token, LIFE).await;
+    assert!(matches!(hold, Err(TierError::Refused(_))), "{hold:?}");
+    assert_eq!(tier.end_hold(&long, token, None).await, Ok(HoldEnd::Lost));
+    // Holds of many keys: the first to end goes first, and its end says so.
+    let (first, last) = (LeaseToken::random(), LeaseToken::random());
+    tier.hold(b"first", first, Duration::from_secs(10)).await.unwrap();
+    for key in 0..100_u8 {
+        tier.hold(&[b'h', key], last, LIFE).await.unwrap();
+    }
+    assert_eq!(tier.end_hold(b"first", first, Some((last, LIFE))).await, Ok(HoldEnd::Lost));
+    assert_eq!(tier.end_hold(&[b'h', 99], last, None).await, Ok(HoldEnd::Alone));
 }
 
 #[tokio::test]

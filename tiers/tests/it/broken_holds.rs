@@ -83,8 +83,10 @@ struct Broken {
     holds: Memory,
     fault: Option<Fault>,
     /// The token of each key's last lease, and of its holds.
-    tokens: Mutex<HashMap<Vec<u8>, (Option<LeaseToken>, Vec<LeaseToken>)>>,
+    tokens: Mutex<HashMap<Vec<u8>, Tokens>>,
 }
+
+type Tokens = (Option<LeaseToken>, Vec<LeaseToken>);
 
 impl Broken {
     fn new(fault: Option<Fault>) -> Self {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tiered_tiers::{
-    Chain, Claim, Clock, Fill, Found, Lease, LeaseToken, Memory, RemoteTier, TierError,
+    Chain, Claim, Clock, Fill, Found, HoldEnd, Lease, LeaseToken, Memory, RemoteTier, TierError,
 };
 
 use crate::wire::Wire;
@@ -275,6 +275,76 @@ async fn interleaving_8_a_clear_over_a_copy_and_over_a_fill() {
     rig.near.let_go("fill").await;
     fill.await.unwrap().unwrap();
     assert_eq!(rig.values().await, [None, None, None]);
+}
+
+/// As 1, 3 and 4, of a hold and of its end.
+#[tokio::test(start_paused = true)]
+async fn interleaving_9_copies_on_their_way_while_a_hold_passes() {
+    for (held, is_answer, ends) in
+        [("get", true, false), ("get", true, true), ("fill", false, false), ("fill", false, true)]
+    {
+        let rig = rig();
+        let hold = LeaseToken::random();
+        if ends {
+            // A hold that was evicted: what its end meets was loaded while it should have stood.
+            rig.chain.hold(KEY, hold, LIFE).await.unwrap();
+            rig.far.inner.end_hold(KEY, hold, None).await.unwrap();
+        }
+        rig.old_is_far().await;
+        let wire = if held == "get" { &rig.far } else { &rig.near };
+        if is_answer {
+            wire.hold_answer(held)
+        } else {
+            wire.hold(held)
+        }
+        let read = rig.read();
+        wire.is_held(held).await;
+        if ends {
+            assert_eq!(rig.chain.end_hold(KEY, hold, None).await, Ok(HoldEnd::Lost));
+        } else {
+            rig.chain.hold(KEY, hold, LIFE).await.unwrap();
+        }
+        wire.let_go(held).await;
+        assert!(read.await.unwrap().unwrap().is_some(), "it began before");
+        assert_eq!(rig.values().await, [None, None, None], "{held} {is_answer} {ends}");
+    }
+}
+
+/// The near copy goes after the far value, so that no read between the two copies it back; and it goes even if the
+/// far tier cannot be reached.
+#[tokio::test(start_paused = true)]
+async fn a_hold_and_its_end_drop_the_near_copy_last() {
+    for ends in [false, true] {
+        let rig = rig();
+        let hold = LeaseToken::random();
+        rig.old_is_far().await;
+        assert!(rig.chain.get(KEY).await.unwrap().is_some(), "it leaves a copy");
+        rig.near.hold("delete");
+        let chain = Arc::clone(&rig.chain);
+        let step = tokio::spawn(async move {
+            match ends {
+                true => chain.end_hold(KEY, hold, None).await.map(drop),
+                false => chain.hold(KEY, hold, LIFE).await,
+            }
+        });
+        rig.near.is_held("delete").await;
+        assert_eq!(rig.far.inner.get(KEY).await, Ok(None), "far, then near");
+        assert!(rig.near.inner.get(KEY).await.unwrap().is_some());
+        rig.near.let_go("delete").await;
+        step.await.unwrap().unwrap();
+        assert_eq!(rig.values().await, [None, None, None]);
+        let again = async || match ends {
+            true => rig.chain.end_hold(KEY, hold, None).await.map(drop),
+            false => rig.chain.hold(KEY, hold, LIFE).await,
+        };
+        rig.far.breaks(if ends { "end_hold" } else { "hold" });
+        rig.near.inner.set(KEY, OLD, LIFE).await.unwrap();
+        assert!(again().await.is_err());
+        assert_eq!(rig.near.inner.get(KEY).await, Ok(None), "near is tried whatever comes of far");
+        rig.far.mended();
+        rig.near.breaks("delete");
+        assert!(again().await.is_err(), "a copy may be left");
+    }
 }
 
 #[tokio::test]

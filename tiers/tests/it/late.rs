@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tiered_tiers::{
-    Claim, Fill, Lease, LeaseToken, TierError,
+    Claim, Fill, HoldEnd, Lease, LeaseToken, TierError,
     testing::{LinkFault, Proxy},
 };
 
@@ -18,6 +18,8 @@ each_server! {
     a_set_that_timed_out_does_not_resurrect_its_value,
     a_set_that_arrives_after_a_delete_stores_nothing,
     a_fill_that_arrives_after_a_delete_stores_nothing,
+    a_renewal_that_arrives_after_a_delete_brings_no_lease_back,
+    what_arrives_late_of_a_hold_grants_nothing,
     no_reply_goes_to_the_wrong_key_when_futures_are_dropped,
     a_storm_of_dropped_reads_mixes_nothing_up,
     an_operation_can_be_dropped_at_every_await,
@@ -136,6 +138,68 @@ async fn a_fill_that_arrives_after_a_delete_stores_nothing(kind: Kind) {
         proxy.heal();
         wait(10).await;
         assert_eq!(direct.get(key.as_bytes()).await, Ok(None), "round {round}");
+    }
+}
+
+/// And for a renewal.
+async fn a_renewal_that_arrives_after_a_delete_brings_no_lease_back(kind: Kind) {
+    let server = kind.start().await;
+    let direct = server.tier();
+    let warm = LeaseToken::random();
+    direct.lease(b"k", warm, LIFE, Claim::IfFree).await.unwrap();
+    direct.renew(b"k", warm, LIFE).await.unwrap();
+    for round in 0..10_u64 {
+        let proxy = Proxy::before(server.port()).await.unwrap();
+        let tier = kind.tier(proxy.port(), Duration::from_millis(400));
+        let (key, token) = (format!("k{round}"), LeaseToken::random());
+        let lease = tier.lease(key.as_bytes(), token, LIFE, Claim::IfFree).await;
+        assert_eq!(lease, Ok(Lease::Granted(None)));
+        proxy.inject(LinkFault::HoldRequests);
+        let renewed = tier.renew(key.as_bytes(), token, LIFE).await;
+        assert_eq!(renewed, Err(TierError::Timeout));
+        direct.delete(key.as_bytes()).await.unwrap();
+        proxy.heal();
+        wait(10).await;
+        let next = direct.lease(key.as_bytes(), LeaseToken::random(), LIFE, Claim::IfFree).await;
+        assert_eq!(next, Ok(Lease::Granted(None)), "round {round}");
+        let fill = tier.fill(key.as_bytes(), token, Bytes::new(), LIFE).await;
+        assert_ne!(fill, Ok(Fill::Stored), "round {round}");
+    }
+}
+
+/// A hold, or the end of one, whose answer never came, and that is executed after others have gone on.
+async fn what_arrives_late_of_a_hold_grants_nothing(kind: Kind) {
+    let server = kind.start().await;
+    let direct = server.tier();
+    let warm = LeaseToken::random();
+    direct.hold(b"k", warm, LIFE).await.unwrap();
+    direct.end_hold(b"k", warm, None).await.unwrap();
+    for round in 0..10_u64 {
+        let proxy = Proxy::before(server.port()).await.unwrap();
+        let tier = kind.tier(proxy.port(), Duration::from_millis(400));
+        let (name, token, lease) =
+            (format!("k{round}"), LeaseToken::random(), LeaseToken::random());
+        let (key, is_end) = (name.as_bytes(), round % 2 == 0);
+        if is_end {
+            tier.hold(key, token, LIFE).await.unwrap();
+        }
+        proxy.inject(LinkFault::HoldRequests);
+        let given_up = match is_end {
+            true => tier.end_hold(key, token, Some((lease, LIFE))).await.map(drop),
+            false => tier.hold(key, token, Duration::from_millis(300)).await,
+        };
+        assert_eq!(given_up, Err(TierError::Timeout));
+        // The next writer comes and goes.
+        let next = LeaseToken::random();
+        direct.hold(key, next, LIFE).await.unwrap();
+        proxy.heal();
+        wait(10).await;
+        let asked = direct.lease(key, LeaseToken::random(), LIFE, Claim::ByForce).await;
+        assert_eq!(asked, Ok(Lease::OnHold), "round {round}: the next writer holds");
+        assert_ne!(direct.end_hold(key, next, None).await, Ok(HoldEnd::Lost), "round {round}");
+        let fill = tier.fill(key, lease, Bytes::new(), LIFE).await;
+        assert_ne!(fill, Ok(Fill::Stored), "round {round}");
+        assert_eq!(direct.get(key).await, Ok(None), "round {round}");
     }
 }
 

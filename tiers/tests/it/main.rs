@@ -12,6 +12,7 @@
 //! | `remote.rs` | the conformance suite of L2, run by Memory, real Redis and memcached servers, on both runtimes |
 //! | `chain.rs` | two and three tiers as one: the suite, copies and their lives, tiers that are dead or hang |
 //! | `fenced_chain.rs` | each interleaving of the fence between two tiers |
+//! | `chain_runs.rs` | two tiers whose servers are restarted in the middle of an operation |
 //! | `chain_storms.rs` | random ones, over two tiers, three, and zones |
 //! | `wire.rs` | a tier at the end of a bad line, whose commands arrive late |
 //! | `outage.rs` | Redis killed, restarted, frozen, half-open, full, behind a proxy that lies dead |
@@ -21,14 +22,17 @@
 //! | `handed_in.rs` | connections that the application made |
 //! | `redis_batches.rs` | several Redis keys at once, on one server and on many |
 //! | `bus/` | the suite of buses, run by each of them; what a log on Redis loses, and how that is noticed |
+//! | `journal.rs` | a journal in a Redis Stream: its order, its owners, appends that arrive late |
 //! | `faulty.rs` | the tools for bad days, the faulty tier and the proxy: do they do what they say? |
 //! | `login.rs` | passwords of every kind, and that none is ever shown |
 //! | `late.rs` | commands that execute after their caller gave up; futures dropped at any moment; before either server |
 //! | `memcached.rs` | what is particular to memcached: seconds, sizes, numbers that begin anew, shares |
 //! | `memcached_fills.rs` | fills on memcached whose connection, number or token is gone, and leases asked for at once |
+//! | `memcached_holds.rs` | holds and renewals on memcached, others between any two of their commands |
 //! | `memcached_storm.rs` | a storm of everything on few keys of a memcached that is frozen and restarted |
 //! | `memcached_lines.rs` | memcached's connections: foreign answers, slow lines, one deadline for a call |
 //! | `batches.rs` | several keys at once on memcached: shares, failures and drops in the middle of a pipeline |
+//! | `pressure.rs` | Redis short of memory, under each of its policies |
 //! | `runtimes.rs` | successive runtimes, no runtime, a thousand first users |
 //! | `tls.rs` | Redis over TLS and over a unix socket, and as a user of an access list |
 //! | `load.rs` | a load whose every answer is known, for the tests of many servers |
@@ -45,21 +49,25 @@ mod broken_holds;
 mod broken_remote;
 mod bus;
 mod chain;
+mod chain_runs;
 mod chain_storms;
 mod cluster;
 mod faulty;
 mod fenced_chain;
 mod handed_in;
+mod journal;
 mod late;
 mod load;
 mod local;
 mod login;
 mod memcached;
 mod memcached_fills;
+mod memcached_holds;
 mod memcached_lines;
 mod memcached_storm;
 mod moka;
 mod outage;
+mod pressure;
 mod quick;
 mod redis_batches;
 mod remote;
@@ -89,6 +97,7 @@ fn entry(value: u64) -> LocalEntry {
         generation: 0,
         type_id: std::any::TypeId::of::<u64>(),
         schema: 7,
+        source_version: 0,
     };
     LocalEntry { value: Some(std::sync::Arc::new(value)), meta, marks: None }
 }

@@ -330,7 +330,7 @@ async fn a_fill_in_the_middle_of_a_delete_does_not_outlive_it() {
 #[tokio::test]
 async fn a_fill_in_the_middle_of_a_set_does_not_outlive_it() {
     let (server, tier) = serving().await;
-    for (commands, is_closed) in (1..=4).flat_map(|n| [(n, false), (n, true)]) {
+    for (commands, is_closed) in (1..=12).flat_map(|n| [(n, false), (n, true)]) {
         let (stepper, setter) = stepped(&server).await;
         let token = leased(&tier, Claim::IfFree).await;
         if is_closed {

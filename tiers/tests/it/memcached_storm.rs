@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use fastrand::Rng;
 use tiered_tiers::{
-    Claim, Fill, Lease, LeaseToken, Memcached, RemoteTier, testing::MemcachedServer,
+    Claim, Fill, HoldEnd, Lease, LeaseToken, Memcached, RemoteTier, testing::MemcachedServer,
 };
 use tokio::sync::Mutex;
 
@@ -35,6 +35,7 @@ struct Row {
 #[derive(Debug, Default)]
 struct Counts {
     acknowledged: AtomicU64,
+    alone: AtomicU64,
     filled: AtomicU64,
     read: AtomicU64,
 }
@@ -51,6 +52,7 @@ impl Task {
     async fn turn(&mut self) {
         let at = self.random.usize(..self.rows.len());
         match self.number % 5 {
+            0 if self.random.bool() => self.write_on_hold(at).await,
             0 | 1 => self.write(at).await,
             2 | 3 => self.load(at).await,
             _ => self.read(at).await,
@@ -84,6 +86,29 @@ impl Task {
         }
     }
 
+    /// As those do who write a source: a hold, the write, and the hold's end.
+    async fn write_on_hold(&mut self, at: usize) {
+        let (before, turns) = (self.turns(), self.turns());
+        let rows = Arc::clone(&self.rows);
+        let _one = rows[at].writer.lock().await;
+        let (name, tier) = (format!("k{at}"), Arc::clone(&self.tier));
+        let (hold, lease) = (LeaseToken::random(), LeaseToken::random());
+        // One that is not held is written all the same, and ends with the same drops.
+        let taken = tier.hold(name.as_bytes(), hold, Duration::from_secs(1));
+        let _ = self.perhaps(before, taken).await;
+        let version = rows[at].version.fetch_add(1, Ordering::SeqCst) + 1;
+        scheduled(self.random.usize(..20)).await;
+        let end = tier.end_hold(name.as_bytes(), hold, Some((lease, Duration::from_secs(2))));
+        if let Some(Ok(end)) = self.perhaps(turns, end).await {
+            rows[at].floor.fetch_max(version, Ordering::SeqCst);
+            self.counts.acknowledged.fetch_add(1, Ordering::Relaxed);
+            if end == HoldEnd::Alone {
+                self.counts.alone.fetch_add(1, Ordering::Relaxed);
+                let _ = tier.fill(name.as_bytes(), lease, bytes(at, version), LIFE).await;
+            }
+        }
+    }
+
     async fn load(&mut self, at: usize) {
         let claim = if self.random.bool() { Claim::IfFree } else { Claim::ByForce };
         let (name, token) = (format!("k{at}"), LeaseToken::random());
@@ -92,6 +117,7 @@ impl Task {
             let version = self.rows[at].version.load(Ordering::SeqCst);
             scheduled(self.random.usize(..20)).await;
             let turns = self.turns();
+            let _ = self.tier.renew(name.as_bytes(), token, Duration::from_secs(2)).await;
             let tier = Arc::clone(&self.tier);
             let fill = tier.fill(name.as_bytes(), token, bytes(at, version), LIFE);
             if self.perhaps(turns, fill).await == Some(Ok(Fill::Stored)) {

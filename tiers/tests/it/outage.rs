@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tiered_tiers::{
-    Claim, Fill, LeaseToken, Redis, RemoteTier, TierError,
+    Claim, Fill, HoldEnd, Lease, LeaseToken, Redis, RemoteTier, TierError,
     testing::{LinkFault, Proxy, RedisServer},
 };
 
@@ -24,7 +24,7 @@ async fn killed_and_restarted() {
     let (mut server, tier) = serving().await;
     server.kill().unwrap();
     let failed = every_operation(&tier).await;
-    assert_eq!(failed.len(), 8, "{failed:?}");
+    assert_eq!(failed.len(), 11, "{failed:?}");
     for (name, error, took) in failed {
         assert!(matches!(error, TierError::Unreachable(_)), "{name}: {error:?}");
         assert!(took < Duration::from_millis(100), "{name} took {took:?} to be refused");
@@ -100,6 +100,16 @@ async fn cut_in_the_middle_of_a_request() {
     assert!(matches!(lease, Err(TierError::Unreachable(_))), "{lease:?}");
     tier.lease(b"k", token, LIFE, Claim::IfFree).await.unwrap();
     proxy.cut_next_request();
+    assert_eq!(tier.renew(b"k", token, LIFE).await, Ok(true));
+    proxy.cut_next_request();
+    let hold = tier.hold(b"held", token, LIFE).await;
+    assert!(matches!(hold, Err(TierError::Unreachable(_))), "{hold:?}");
+    let lease = tier.lease(b"held", token, LIFE, Claim::IfFree).await;
+    assert_eq!(lease, Ok(Lease::Granted(None)), "a late one would hold it for nobody");
+    tier.hold(b"held", token, LIFE).await.unwrap();
+    proxy.cut_next_request();
+    assert_eq!(tier.end_hold(b"held", token, None).await, Ok(HoldEnd::Alone));
+    proxy.cut_next_request();
     let fill = tier.fill(b"k", token, value.clone(), LIFE).await;
     assert!(matches!(fill, Err(TierError::Unreachable(_))), "{fill:?}");
     tier.ping().await.unwrap();
@@ -114,7 +124,7 @@ async fn frozen_and_thawed() {
     let (server, tier) = serving().await;
     server.freeze().unwrap();
     let failed = every_operation(&tier).await;
-    assert_eq!(failed.len(), 8, "{failed:?}");
+    assert_eq!(failed.len(), 11, "{failed:?}");
     assert!(failed.iter().all(|(_, error, _)| *error == TierError::Timeout), "{failed:?}");
     let (outcome, took) = timed(tier.get(b"k")).await;
     assert_eq!(outcome, Err(TierError::Timeout));

@@ -1,11 +1,11 @@
 //! Which run of a server an answer is of: after a restart, a promotion, over connections old and new.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tiered_tiers::{
     Claim, Incarnation, Lease, LeaseToken, Redis, RemoteTier,
-    testing::{RedisSentinel, RedisServer},
+    testing::{RedisCluster, RedisSentinel, RedisServer},
 };
 
 use crate::{heals, servers::Scripted, wait};
@@ -99,6 +99,50 @@ async fn a_server_that_says_nothing_of_its_runs_works_without() {
         assert_eq!(tier.incarnation(b"k").await, Ok(None), "{answer}");
         assert_eq!(tier.ping().await, Ok(()));
     }
+}
+
+/// Back to the one that it was at first: nobody asked it meanwhile, and no connection to it broke.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_deposed_and_promoted_again_is_another_run() {
+    let cluster = RedisCluster::start().await.unwrap();
+    let tier = Redis::new(&cluster.url()).unwrap();
+    put(&tier).await;
+    let first = run(&tier).await.unwrap();
+    let slot = cluster.slot_of("k").await.unwrap();
+    let owner = cluster.owner(slot).await.unwrap();
+    cluster.fail_over(owner).await.unwrap();
+    let other = cluster.promoted(owner).await.unwrap();
+    // It refuses, or gives up, until it has caught up with its successor.
+    let start = Instant::now();
+    while cluster.owner(slot).await.ok() != Some(owner) {
+        assert!(start.elapsed() < Duration::from_secs(30), "it is not promoted again");
+        let _ = cluster.fail_over(other).await;
+        wait(200).await;
+    }
+    cluster.promoted(other).await.unwrap();
+    wait(1_050).await;
+    let second = run(&tier).await.unwrap();
+    assert_ne!(first, second);
+    assert_eq!(run(&Redis::new(&cluster.url()).unwrap()).await, Some(second));
+}
+
+/// The nodes' own answers count, whatever the map says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_moves_is_of_the_run_of_where_it_is() {
+    let cluster = RedisCluster::start().await.unwrap();
+    let tier = Redis::new(&cluster.url()).unwrap();
+    put(&tier).await;
+    let first = run(&tier).await.unwrap();
+    let slot = cluster.slot_of("k").await.unwrap();
+    let to = (cluster.owner(slot).await.unwrap() + 1) % 3;
+    cluster.open_slot(slot, to).await.unwrap();
+    assert_eq!(tier.get(b"k").await.unwrap().unwrap().incarnation, Some(first), "still there");
+    cluster.carry_keys(slot, to, 10).await.unwrap();
+    let asked = tier.get(b"k").await.unwrap().unwrap().incarnation;
+    assert!(asked.is_some() && asked != Some(first), "its target answers");
+    cluster.close_slot(slot, to).await.unwrap();
+    assert_eq!(tier.get(b"k").await.unwrap().unwrap().incarnation, asked);
+    assert_eq!(run(&tier).await, asked);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

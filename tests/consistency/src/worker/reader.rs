@@ -66,8 +66,8 @@ impl Reader {
             (Habit::Volatile, 40..500) => self.read_behind(key).await,
             (Habit::Volatile, _) => self.read_briefly(key).await,
             (Habit::Fickle, 40..240) => self.give_up(key).await,
-            (Habit::Forced, 40..60) => self.force(key, CacheStrategy::Bypass).await,
-            (Habit::Forced, 60..70) => self.force(key, CacheStrategy::Invalidate).await,
+            (Habit::Forced, 40..240) => self.force(key, CacheStrategy::Bypass).await,
+            (Habit::Forced, 240..290) => self.force(key, CacheStrategy::Invalidate).await,
             (_, 40..45) => self.read_many(key).await,
             (_, 45..145) => self.read_with_outcome(key).await,
             _ => self.read_plainly(key).await,
@@ -133,12 +133,14 @@ impl Reader {
         self.land(landing, found.map(told));
     }
 
+    /// Whoever loaded it did so after this call had begun.
     async fn force(&mut self, key: u32, strategy: CacheStrategy) {
         let world = Arc::clone(&self.world);
         let landing = Landing::begin(&world, key);
         let read = world.cache.key(world.key(key)).strategy(strategy);
         let found = read.load(async |_| load(&world, key, false).await.map(Some)).await;
-        self.land(landing, found.map(told));
+        let forced = |answer| told(answer).map(|(stored, _)| (stored, How::Loaded));
+        self.land(landing, found.map(forced));
     }
 
     /// Its caller does not wait for the end.

@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use fastrand::Rng;
+use futures_util::future::join;
 use tiered::{Ack, Error};
 use tokio::time::{sleep, timeout};
 
@@ -41,7 +42,8 @@ impl Writer {
             let key = self.choose();
             match (Habit::of(key), self.random.u32(..100)) {
                 (Habit::Written, _) if !self.owns(key) => continue,
-                (Habit::Written, 0..80) => self.set(key).await,
+                (Habit::Written, 0..60) => self.set(key).await,
+                (Habit::Written, 60..85) => self.set_twice(key).await,
                 (_, 0..5) => self.give_up(key).await,
                 (_, 5..10) => self.invalidate_many(key).await,
                 // One after the other, without a rest.
@@ -84,6 +86,24 @@ impl Writer {
         let Ok(version) = world.link.commit(key).await else { return };
         let answer = world.cache.set(world.key(key), Stored::new(key, version)).await;
         self.note(key, version, now(), answer).await;
+    }
+
+    /// Two writes at once: nobody knows which the server executes last, so neither may be left unless it is the
+    /// newer.
+    async fn set_twice(&mut self, key: u32) {
+        let world = Arc::clone(&self.world);
+        let (Ok(older), Ok(newer)) = (world.link.commit(key).await, world.link.commit(key).await)
+        else {
+            return;
+        };
+        let set = |version| world.cache.set(world.key(key), Stored::new(key, version));
+        let (first, last) = join(set(older), set(newer)).await;
+        // Only now: what the older one stores before it returns is nobody's fault.
+        match first {
+            Ok(Ack::Done) => self.note(key, newer, now(), last).await,
+            Ok(Ack::Pending) => self.note(key, newer, now(), last.and(Ok(Ack::Pending))).await,
+            Err(_) => self.note(key, older, now(), first).await,
+        }
     }
 
     /// Its caller does not wait for the end: the key is invalidated all the same.

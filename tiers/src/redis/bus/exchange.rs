@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ::redis::{Cmd, Pipeline, Value, cmd};
+use ::redis::Value;
 
 use super::{
     super::{
@@ -16,8 +16,11 @@ use super::{
         servers::Servers,
     },
     line::{Line, Lines},
+    look::Look,
+    piece::Piece,
+    script::LOOK,
 };
-use crate::{TierError, protocol::Position};
+use crate::TierError;
 
 /// So many times a question is sent, at most: another node has the log, or a line that was idle is dead.
 const TRIES: usize = 4;
@@ -28,31 +31,32 @@ pub(super) struct Reach {
     /// Who has which log; and the connections for what does not wait.
     pub(super) servers: Servers,
     pub(super) lines: Lines,
+    pub(super) piece: Piece,
 }
 
-/// A script about a log, and what the server is to wait for before it runs it.
+/// What is asked about a log.
 #[derive(Debug)]
-pub(super) struct Question<'a> {
-    pub(super) script: &'a Script,
-    pub(super) keys: [&'a [u8]; 2],
-    pub(super) arguments: &'a [&'a [u8]],
-    /// A message after this place, for so long.
-    pub(super) wait: Option<(Position, Duration)>,
+pub(super) enum Question<'a> {
+    /// To run a script, with these arguments.
+    Run(&'a Script, &'a [&'a [u8]]),
+    /// To look at it, when there is a message to see, or this time is over.
+    Look(Look, Duration),
 }
 
 impl Reach {
     pub(super) fn new(options: &Arc<Options>) -> Self {
-        Self { servers: Servers::new(options), lines: Lines::new(options) }
+        Self { servers: Servers::new(options), lines: Lines::new(options), piece: Piece::new() }
     }
 
     /// Asks on a line of its own; the line comes with the answer, to be given back if that is what it should be.
     pub(super) async fn ask(
         &self,
+        keys: [&[u8]; 2],
         question: &Question<'_>,
         spare: Duration,
         budget: &mut Budget,
     ) -> Result<(Value, Line), TierError> {
-        let [key, _] = question.keys;
+        let [key, _] = keys;
         let mut node = self.node_of(key, budget).await?;
         let mut last = TierError::Timeout;
         for _ in 0..TRIES {
@@ -72,7 +76,7 @@ impl Reach {
                     }
                 },
             };
-            match line.put(question, spare, budget).await {
+            match line.put(keys, question, spare, budget).await {
                 Ok(answer) => match self.moved_to(key, &answer, node.as_ref()) {
                     None if line.is_closed() => {
                         return Err(TierError::Unreachable("the server is being replaced".into()));
@@ -139,59 +143,53 @@ impl Reach {
 }
 
 impl Line {
-    /// Puts a question, the script by its digest if the server knows it. Of the time that is left, `spare` is not for
-    /// waiting.
+    /// Puts a question. Of the time that is left, `spare` is not for waiting.
     async fn put(
         &self,
+        keys: [&[u8]; 2],
         question: &Question<'_>,
         spare: Duration,
         budget: &mut Budget,
     ) -> Result<Value, Failure> {
-        let by_digest = question.script.by_digest(&question.keys, question.arguments);
-        let patience = budget.for_answer().saturating_sub(spare);
-        let request = match question.wait {
-            Some((after, wait)) if !wait.min(patience).is_zero() => {
-                let mut both = Pipeline::with_capacity(2);
-                let [stream, _] = question.keys;
-                both.add_command(wake_up(stream, after, wait.min(patience)));
-                both.add_command(by_digest);
-                Request::Several(both)
+        let (look, wait) = match question {
+            Question::Run(script, arguments) => {
+                return self.execute(script, keys, arguments, budget).await;
             }
-            _ => Request::Single(by_digest),
+            Question::Look(look, wait) => (look, *wait),
         };
-        let answer = match self.ask(&request, budget).await? {
-            Value::Array(answers) if matches!(request, Request::Several(_)) => {
-                let [woken, answer] = answers.try_into().map_err(|_| strange("two answers"))?;
-                // What it brought is not looked at, but a refusal is one.
-                if let Value::ServerError(_) = woken { woken } else { answer }
-            }
-            answer => answer,
+        let wait = budget.for_answer().saturating_sub(spare).min(wait);
+        let request = Request::Several(look.commands(keys, wait));
+        let Value::Array(answers) = self.ask(&request, budget).await? else {
+            return Err(Failure::Broken(reply::unexpected("not an array")));
         };
-        match &answer {
-            Value::ServerError(error) if error.code() == "NOSCRIPT" => {
-                let by_source = question.script.by_source(&question.keys, question.arguments);
-                self.ask(&Request::Single(by_source), budget).await
-            }
-            _ => Ok(answer),
+        let outcome = Look::outcome(answers);
+        if !has_code(&outcome, "OOM") {
+            return Ok(outcome);
         }
+        let (place, count) = (look.place(), look.count().to_string());
+        let arguments: [&[u8]; 3] = [look.asked.as_bytes(), place.as_bytes(), count.as_bytes()];
+        self.execute(&LOOK, keys, &arguments, budget).await
+    }
+
+    /// Runs a script, by its digest if the server knows it.
+    async fn execute(
+        &self,
+        script: &Script,
+        keys: [&[u8]; 2],
+        arguments: &[&[u8]],
+        budget: &mut Budget,
+    ) -> Result<Value, Failure> {
+        let by_digest = Request::Single(script.by_digest(&keys, arguments));
+        let answer = self.ask(&by_digest, budget).await?;
+        if !has_code(&answer, "NOSCRIPT") {
+            return Ok(answer);
+        }
+        let by_source = Request::Single(script.by_source(&keys, arguments));
+        self.ask(&by_source, budget).await
     }
 }
 
-/// Has the server wait for a message after a place, and tell one.
-fn wake_up(stream: &[u8], after: Position, wait: Duration) -> Cmd {
-    // Nought would be for ever.
-    let millis = u64::try_from(wait.as_millis()).unwrap_or(1).max(1);
-    let mut read = cmd("XREAD");
-    read.arg("COUNT").arg(1).arg("BLOCK").arg(millis);
-    read.arg("STREAMS").arg(stream).arg(id(after));
-    read
-}
-
-/// A place as streams have them.
-pub(super) fn id(Position(millis, number): Position) -> String {
-    format!("{millis}-{number}")
-}
-
-fn strange(what: &str) -> Failure {
-    Failure::Broken(reply::unexpected(what))
+/// Whether the server refuses with this code.
+fn has_code(answer: &Value, code: &str) -> bool {
+    matches!(answer, Value::ServerError(error) if error.code() == code)
 }

@@ -5,9 +5,12 @@
 //! (deadline, dropped future, failure) is closed: its answer is still to come, and would hold up the next.
 //! Rejected: a line for each log, which two readers of one log would have to share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use ::redis::Value;
+use ::redis::{Pipeline, Value};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -17,6 +20,7 @@ use super::{
         endpoint::{Address, Endpoint},
         options::Options,
         pool,
+        script::millis,
     },
     MAX_LOGS,
 };
@@ -112,6 +116,20 @@ impl Line {
         let answer = self.connection.ask(request, budget.for_answer()).await;
         budget.answered(start);
         answer
+    }
+
+    /// Lets both keys of a log live for so long; says whether the line is free again.
+    pub(super) async fn renew(
+        &self,
+        keys: [&[u8]; 2],
+        life: Duration,
+        budget: &mut Budget,
+    ) -> bool {
+        let mut both = Pipeline::with_capacity(2);
+        for key in keys {
+            both.cmd("PEXPIRE").arg(key).arg(millis(life));
+        }
+        self.ask(&Request::Several(both), budget).await.is_ok()
     }
 
     /// The run of the server that it leads to.

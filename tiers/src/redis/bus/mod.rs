@@ -1,11 +1,11 @@
 //! [`RedisBus`]: a bus on Redis Streams.
 //!
 //! A log is a stream and a head. The stream's entries are the messages, each with its own token and the one
-//! before it; the head holds the last token, and where the stream ends. [`script`] appends, opens and polls, each in
-//! one step; [`exchange`] brings a question to the node that has the log, over a [`line`] of its own; [`reply`]
-//! reads the answers.
+//! before it; the head holds the last token, and where the stream ends. A [`script`] appends and opens, a [`look`]
+//! sees all of it at one moment, a [`piece`] at a time; [`exchange`] brings a question to the node that has the log,
+//! over a [`line`] of its own; [`reply`] has the words of the answers.
 //!
-//! A poll that is to wait sends `XREAD BLOCK` before its script. That only wakes: what it brings is not looked at.
+//! A poll that is to wait sends `XREAD BLOCK` before its look. That only wakes: what it brings is not looked at.
 //!
 //! Rejected: `PUBLISH`, which a reader misses while it is away, and does not know it; consumer groups, whose state
 //! for each process is one more thing to lose; following a stream from `$`, which loses what comes between two
@@ -19,19 +19,20 @@
 
 mod exchange;
 mod line;
+mod look;
+mod piece;
 mod reply;
 mod script;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use ::redis::Value;
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::{
-    exchange::{Question, Reach, id},
-    line::Line,
-    script::{APPEND, OPEN, POLL},
+    exchange::{Question, Reach},
+    look::{Look, Seen},
+    script::{APPEND, OPEN},
 };
 use super::{
     budget::Budget, endpoint::Endpoint, exchange::Repeat, options::Options, script::millis,
@@ -45,8 +46,6 @@ use crate::{
 const MAX_LOGS: usize = 64;
 /// The fewest messages that a log may be told to keep: what the server trims at a time, and room for a burst.
 const LEAST_MESSAGES: u64 = 1_000;
-/// Messages in one answer, and bytes, after which no further piece is added.
-const PIECE: (&[u8], &[u8]) = (b"1024", b"524288");
 /// How long the keys of a log live after the last append. A poll renews them when half of it is over.
 const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The longest that a poll waits, whatever it is told: one whose server has vanished waits as long.
@@ -172,7 +171,8 @@ impl Bus for RedisBus {
         }
         let (reach, mut budget, keys) = (self.reach()?, Budget::new(&self.options), keys(log));
         match self.append_once(&reach, &keys, messages, &mut budget).await {
-            Err(TierError::Unreachable(_)) => {
+            // The connection broke, or was of no use.
+            Err(TierError::Unreachable(_) | TierError::Protocol(_)) => {
                 self.append_once(&reach, &keys, messages, &mut budget).await
             }
             appended => appended,
@@ -183,15 +183,12 @@ impl Bus for RedisBus {
         let (reach, mut budget, [log, head]) =
             (self.reach()?, Budget::new(&self.options), keys(log));
         let (asked, token, life) = (LeaseToken::random(), LeaseToken::random(), millis(LIFE));
-        let question = Question {
-            script: &OPEN,
-            keys: [&log, &head],
-            arguments: &[asked.as_bytes(), token.as_bytes(), life.as_bytes()],
-            wait: None,
-        };
-        let spare = self.options.response_timeout;
-        let answered = reach.ask(&question, spare, &mut budget).await?;
-        kept(&reach, answered, |answer, line| reply::opened(answer, asked, line.run()))
+        let arguments: [&[u8]; 3] = [asked.as_bytes(), token.as_bytes(), life.as_bytes()];
+        let (question, spare) = (Question::Run(&OPEN, &arguments), self.options.response_timeout);
+        let (answer, line) = reach.ask([&log, &head], &question, spare, &mut budget).await?;
+        let opened = reply::opened(answer, asked, line.run())?;
+        reach.lines.give_back(line);
+        Ok(opened)
     }
 
     async fn poll(
@@ -202,17 +199,21 @@ impl Bus for RedisBus {
     ) -> Result<BusPolled, TierError> {
         let (reach, [log, head], wait) = (self.reach()?, keys(log), wait.min(LONGEST_WAIT));
         let mut budget = Budget::new(&self.options).and_wait(wait);
-        let (asked, place, life) = (LeaseToken::random(), id(after), millis(LIFE));
-        let (most, bytes) = PIECE;
-        let question = Question {
-            script: &POLL,
-            keys: [&log, &head],
-            arguments: &[asked.as_bytes(), place.as_bytes(), most, bytes, life.as_bytes()],
-            wait: Some((after, wait)),
-        };
-        let spare = self.options.response_timeout;
-        let answered = reach.ask(&question, spare, &mut budget).await?;
-        kept(&reach, answered, |answer, line| reply::polled(answer, asked, line.run(), after))
+        let look = Look { asked: LeaseToken::random(), after, most: reach.piece.size() };
+        let (question, spare) = (Question::Look(look, wait), self.options.response_timeout);
+        let answered = reach.ask([&log, &head], &question, spare, &mut budget).await;
+        if matches!(answered, Err(TierError::Timeout)) {
+            reach.piece.was_late(look.most);
+        }
+        let (answer, line) = answered?;
+        let Seen { polled, life } = look.read(answer, line.run())?;
+        let bytes = polled.links.iter().map(|link| link.message.len()).sum();
+        reach.piece.came(look.most, polled.links.len(), bytes);
+        let is_due = life.is_some_and(|life| life < LIFE / 2);
+        if !is_due || line.renew([&log, &head], LIFE, &mut budget).await {
+            reach.lines.give_back(line);
+        }
+        Ok(polled)
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -233,15 +234,4 @@ impl Bus for RedisBus {
         }
         self.options.check()
     }
-}
-
-/// Reads an answer, and keeps its line if it is one.
-fn kept(
-    reach: &Reach,
-    (answer, line): (Value, Line),
-    read: impl FnOnce(Value, &Line) -> Result<BusPolled, TierError>,
-) -> Result<BusPolled, TierError> {
-    let read = read(answer, &line)?;
-    reach.lines.give_back(line);
-    Ok(read)
 }

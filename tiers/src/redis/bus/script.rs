@@ -1,11 +1,11 @@
-//! The scripts: what happens to a log happens in one step on the server, and so does each look at it.
+//! The scripts: what happens to a log happens in one step on the server. What only looks at it is a
+//! [`look`](super::look).
 //!
 //! `KEYS[1]` is the stream, `KEYS[2]` the head: the token of the last message, and after it the place of that
 //! message. A head counts only if the stream ends at that place: a head and a stream that are not of one moment
 //! (one of them was dropped, or put back from a copy) make no log, and whoever comes next begins a new chain.
 //!
-//! Rejected: `XREAD`'s entries, and the head by a second command. Between the two a message may come, or both keys
-//! go. Rejected too: the last token as a field of the stream alone, which goes with the messages.
+//! Rejected: the last token in the stream alone, where it goes with the messages.
 
 use std::sync::LazyLock;
 
@@ -69,37 +69,13 @@ return {ARGV[1], token, last}"
     ))
 });
 
-/// Says what comes after a place. `ARGV`: what to repeat in the answer, the place, the most messages and the most
-/// bytes in one answer, the life of both keys.
-///
-/// The bytes are looked at after each piece, for an answer that no line carries within its deadline would never
-/// arrive. The `XTRIM` takes nothing away: it is a write, which a replica refuses, and a primary that has lost the
-/// replicas it must have. What they say proves nothing.
-pub(super) static POLL: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(with_head!(
+/// A [`look`](super::look) without a transaction (`ARGV`: what to repeat in the answer, the place, the most entries), for
+/// a server that is full: it takes no transactions then, not even of reads.
+pub(super) static LOOK: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
         r"
-redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', '9000000000000000000')
-local token = head(ending())
-local from, most, bytes = '(' .. ARGV[2], tonumber(ARGV[3]), 0
-local links, more, piece = {}, 0, 16
-repeat
-  local found = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', piece)
-  for _, entry in ipairs(found) do
-    links[#links + 1] = entry
-    for _, field in ipairs(entry[2]) do bytes = bytes + #field end
-    from = '(' .. entry[1]
-  end
-  local is_all = #found < piece
-  piece = math.min(piece * 2, most - #links)
-  if not is_all and (piece <= 0 or bytes >= tonumber(ARGV[4])) then
-    more, is_all = #redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 1), true
-  end
-until is_all
-local life = redis.call('PTTL', KEYS[2])
-if life ~= -2 and life < tonumber(ARGV[5]) / 2 then
-  redis.call('PEXPIRE', KEYS[2], ARGV[5])
-  redis.call('PEXPIRE', KEYS[1], ARGV[5])
-end
-return {ARGV[1], token, more, links}"
-    ))
+return {ARGV[1], redis.call('XTRIM', KEYS[1], 'MAXLEN', '~', '9000000000000000000'),
+  redis.pcall('GET', KEYS[2]), redis.call('PTTL', KEYS[2]), redis.pcall('XINFO', 'STREAM', KEYS[1]),
+  redis.call('XRANGE', KEYS[1], '(' .. ARGV[2], '+', 'COUNT', ARGV[3])}",
+    )
 });

@@ -51,6 +51,7 @@ fn entry(value: u64) -> LocalEntry {
         generation: 0,
         type_id: std::any::TypeId::of::<u64>(),
         schema: 7,
+        source_version: 0,
     };
     LocalEntry { value: Some(Arc::new(value)), meta, marks: None }
 }

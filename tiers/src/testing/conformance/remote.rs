@@ -347,6 +347,7 @@ async fn every_answer_tells_the_run(tier: &dyn RemoteTier) {
     let keys: [&[u8]; 4] = [b"r1", b"r2", b"r3", b"r4"];
     for key in keys {
         let run = tier.incarnation(key).await.unwrap();
+        assert!(run.is_none() || tier.abilities().tells_runs, "it says that it tells none");
         tier.set(key, bytes("v"), LIFE).await.unwrap();
         // Several times: not all over one connection, and some out of a nearer place than others.
         for _ in 0..4 {

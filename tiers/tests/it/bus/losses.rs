@@ -2,11 +2,11 @@
 
 use tiered_tiers::{
     Bus, Redis, TierError,
-    protocol::Void,
+    protocol::{Position, Void},
     testing::{RedisServer, bus_conforms},
 };
 
-use super::reader::{Admin, HEAD, LOG, Reader, STREAM, messages, say, serving};
+use super::reader::{Admin, Entries, HEAD, LOG, Reader, STREAM, messages, patient, say, serving};
 use crate::wait;
 
 const ANY: &[Void] = &[Void::Gap, Void::Headless];
@@ -65,8 +65,7 @@ async fn a_single_message_that_is_gone_is_missed() {
     for gone in 0..3 {
         let mut reader = Reader::open(&bus).await;
         say(&bus, &["one", "two", "three"]).await;
-        let entries: Vec<(String, Vec<Vec<u8>>)> =
-            admin.ask(&["XREVRANGE", STREAM, "+", "-", "COUNT", "3"]).await;
+        let entries: Entries = admin.ask(&["XREVRANGE", STREAM, "+", "-", "COUNT", "3"]).await;
         admin.does(&["XDEL", STREAM, &entries[gone].0]).await;
         reader.notices(&bus, &[Void::Gap], &format!("message {gone} from behind")).await;
     }
@@ -156,7 +155,7 @@ async fn a_server_that_comes_back_is_another() {
     for (saves, later) in [(false, false), (false, true), (true, false), (true, true)] {
         let what = format!("with an old copy: {saves}, then a message: {later}");
         let mut server = RedisServer::builder().config("save", "3600 1").start().await.unwrap();
-        let bus = Redis::new(&server.url()).unwrap().bus();
+        let bus = patient(&server.url()).bus();
         let mut reader = Reader::open(&bus).await;
         say(&bus, &["read"]).await;
         reader.catches_up(&bus).await;
@@ -182,7 +181,7 @@ async fn a_server_that_comes_back_is_another() {
 #[tokio::test]
 async fn a_server_that_comes_back_with_what_was_known_is_another_all_the_same() {
     let mut server = RedisServer::builder().config("save", "3600 1").start().await.unwrap();
-    let bus = Redis::new(&server.url()).unwrap().bus();
+    let bus = patient(&server.url()).bus();
     let mut reader = Reader::open(&bus).await;
     say(&bus, &["read"]).await;
     reader.catches_up(&bus).await;
@@ -222,11 +221,18 @@ async fn a_full_server_refuses_messages_and_is_followed_all_the_same() {
     let refused = bus.append(LOG, &messages(&["m", "m"])).await;
     assert_eq!(refused, Err(TierError::Refused("OOM".into())));
     reader.catches_up(&bus).await;
-    Reader::open(&bus).await;
+    reader.wait(&bus, std::time::Duration::from_millis(20)).await.unwrap();
+    assert_eq!(Reader::open(&bus).await.told, [""; 0]);
+    let seen = bus.poll(LOG, Position::default(), std::time::Duration::ZERO).await.unwrap();
+    assert_eq!((seen.links.len(), seen.has_more, seen.head.is_some()), (1, false, true));
+    admin.does(&["DEL", STREAM]).await;
+    assert_eq!(reader.step(&bus).await.unwrap().void, Some(Void::Headless));
+    assert_eq!(bus.open(LOG).await.map(drop), Err(TierError::Refused("OOM".into())));
     admin.does(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    reader.opens(&bus).await;
     say(&bus, &["two"]).await;
     reader.catches_up(&bus).await;
-    assert_eq!(reader.told, ["one", "two"]);
+    assert_eq!(reader.told, ["two"]);
 }
 
 #[tokio::test]
@@ -247,6 +253,9 @@ async fn both_keys_live_a_day_longer_than_anybody_cares() {
             assert_eq!(hours(&mut admin, key).await, becomes, "{key} with {left} s");
         }
     }
+    admin.does(&["PERSIST", HEAD]).await;
+    reader.catches_up(&bus).await;
+    assert_eq!(hours(&mut admin, HEAD).await, 24, "what would live for ever");
     for act in [0, 1] {
         admin.does(&["EXPIRE", HEAD, "10"]).await;
         admin.does(&["EXPIRE", STREAM, "10"]).await;
@@ -267,10 +276,10 @@ async fn both_keys_live_a_day_longer_than_anybody_cares() {
 async fn a_user_of_an_access_list_may_follow_what_is_its_own() {
     let (server, _, mut admin) = serving().await;
     let rules = "on >hunter2 resetkeys ~{shop%bus:* -@all +auth +select +ping +evalsha +eval +get +set \
-        +pexpire +pttl +xadd +xtrim +xrange +xread +xinfo|stream +info";
+        +pexpire +pttl +xadd +xtrim +xrange +xread +xinfo|stream +multi +exec +echo +info";
     let words: Vec<&str> = ["ACL", "SETUSER", "bus"].into_iter().chain(rules.split(' ')).collect();
     admin.does(&words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>()).await;
-    let bus = Redis::new(&server.url()).unwrap().username("bus").password("hunter2").bus();
+    let bus = patient(&server.url()).username("bus").password("hunter2").bus();
     let mut reader = Reader::open(&bus).await;
     say(&bus, &["one"]).await;
     reader.wait(&bus, std::time::Duration::from_secs(1)).await.unwrap();
@@ -299,10 +308,10 @@ async fn a_bus_needs_connections_of_its_own_and_numbers_that_can_work() {
     assert!(matches!(appended, Err(TierError::Unsupported(_))));
     for (bus, what) in [
         (bus, None),
-        (Redis::new(&server.url()).unwrap().bus().logs(0), Some("logs(0)")),
-        (Redis::new(&server.url()).unwrap().bus().logs(65), Some("logs(65)")),
-        (Redis::new(&server.url()).unwrap().bus().max_messages(999), Some("max_messages(999)")),
-        (Redis::new(&server.url()).unwrap().username("me").bus(), Some("without a password")),
+        (patient(&server.url()).bus().logs(0), Some("logs(0)")),
+        (patient(&server.url()).bus().logs(65), Some("logs(65)")),
+        (patient(&server.url()).bus().max_messages(999), Some("max_messages(999)")),
+        (patient(&server.url()).username("me").bus(), Some("without a password")),
     ] {
         let checked = bus.check().map_err(|error| error.to_string());
         match what {
@@ -310,8 +319,8 @@ async fn a_bus_needs_connections_of_its_own_and_numbers_that_can_work() {
             Some(what) => assert!(checked.unwrap_err().contains(what), "{what}"),
         }
     }
-    let secret = Redis::new(&server.url()).unwrap().password("hunter2").bus();
+    let secret = patient(&server.url()).password("hunter2").bus();
     assert!(!format!("{secret:?}").contains("hunter2"));
     // The suite's topics are far from what a bus is used for; this is one that engines give.
-    bus_conforms(&Redis::new(&server.url()).unwrap().bus().logs(64)).await;
+    bus_conforms(&patient(&server.url()).bus().logs(64)).await;
 }

@@ -15,6 +15,14 @@ pub(super) const LOG: LogName<'_> = LogName { topic: "shop", index: 0 };
 pub(super) const STREAM: &str = "{shop%bus:0}:log";
 pub(super) const HEAD: &str = "{shop%bus:0}:head";
 
+/// Entries of a stream: ids, and fields and their values in turn.
+pub(super) type Entries = Vec<(String, Vec<Vec<u8>>)>;
+
+/// A tier for tests that nothing is to be late for, however busy the machine is.
+pub(super) fn patient(url: &str) -> Redis {
+    Redis::new(url).unwrap().response_timeout(Duration::from_secs(2))
+}
+
 /// A follower and what it was told since it opened the log.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
@@ -66,14 +74,19 @@ impl Reader {
         }
     }
 
+    /// The next answer opens the log.
+    pub(super) async fn opens(&mut self, bus: &dyn Bus) {
+        let opened = self.step(bus).await.unwrap();
+        assert_eq!((opened.void, opened.proven), (Some(Void::Opened), Some(())));
+    }
+
     /// The next answer is void, for one of these reasons, and proves nothing; the one after opens the log, and from
     /// there all is well.
     pub(super) async fn notices(&mut self, bus: &dyn Bus, reasons: &[Void], what: &str) {
         let lost = self.step(bus).await.unwrap();
         assert!(lost.void.is_some_and(|void| reasons.contains(&void)), "{what}: {lost:?}");
         assert!(lost.proven.is_none() && lost.messages.is_empty(), "{what}: {lost:?}");
-        let opened = self.step(bus).await.unwrap();
-        assert_eq!((opened.void, opened.proven), (Some(Void::Opened), Some(())), "{what}");
+        self.opens(bus).await;
         say(bus, &["after"]).await;
         self.catches_up(bus).await;
         assert_eq!(self.told, ["after"], "{what}");
@@ -90,7 +103,7 @@ pub(super) fn messages(words: &[&str]) -> Vec<Bytes> {
 
 pub(super) async fn serving() -> (RedisServer, RedisBus, Admin) {
     let server = RedisServer::start().await.unwrap();
-    let bus = Redis::new(&server.url()).unwrap().bus();
+    let bus = patient(&server.url()).bus();
     let admin = Admin::of(&server).await;
     (server, bus, admin)
 }

@@ -10,7 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use tiered_tiers::{
-    Claim, Fill, Lease, LeaseToken, Redis, RemoteTier, TierError, testing::remote_tier_conforms,
+    Claim, Fill, HoldEnd, Lease, LeaseToken, Redis, RemoteTier, TierError,
+    testing::remote_tier_conforms,
 };
 
 use super::{LIFE, cluster_share, key_of, keys_of, serving, slot};
@@ -21,8 +22,29 @@ use crate::{load::Load, timed, wait};
 async fn redis_cluster_conforms_while_its_slots_are_on_their_way() {
     let (cluster, tier) = serving().await;
     let mut slots: Vec<u16> = [
-        "k", "f", "e", "c", "s", "there", "short", "longer", "shorter", "huge", "a", "other",
-        "plain:1", "",
+        "k",
+        "f",
+        "e",
+        "c",
+        "s",
+        "there",
+        "short",
+        "longer",
+        "shorter",
+        "huge",
+        "a",
+        "other",
+        "plain:1",
+        "",
+        "h",
+        "r",
+        "rt",
+        "hr",
+        "he",
+        "hd",
+        "two",
+        "h 1\r\n%\u{ff}",
+        "beside",
     ]
     .map(|key| slot(key.as_bytes()))
     .to_vec();
@@ -97,6 +119,79 @@ async fn every_operation_is_served_while_a_slot_is_open() {
     let kept = tier.fill(keys[0].as_bytes(), early, value("new"), LIFE).await;
     assert_eq!(kept, Ok(Fill::Stored), "its lease has moved with it");
     assert_eq!(tier.get(keys[0].as_bytes()).await.unwrap().unwrap().bytes, "new");
+}
+
+/// Holds from before the move and since, wherever they and their key's value and lease are at that moment.
+#[tokio::test]
+async fn holds_stand_while_a_slot_is_open() {
+    let (cluster, tier) = serving().await;
+    let wanted = slot(b"moving");
+    let keys = keys_of(wanted, "h", 8);
+    let value = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    let [early, load] = [LeaseToken::random(), LeaseToken::random()];
+    // Before the move: holds, leases beside values, and nothing.
+    for (number, key) in keys.iter().enumerate() {
+        match number % 3 {
+            0 => tier.hold(key.as_bytes(), early, LIFE).await.unwrap(),
+            1 => {
+                tier.set(key.as_bytes(), value("old"), LIFE).await.unwrap();
+                tier.lease(key.as_bytes(), load, LIFE, Claim::IfFree).await.unwrap();
+            }
+            _ => {}
+        }
+    }
+    let to = (cluster.owner(wanted).await.unwrap() + 1) % 3;
+    cluster.open_slot(wanted, to).await.unwrap();
+    for step in 0..4 {
+        for (number, key) in keys.iter().enumerate() {
+            let (key, why) = (key.as_bytes(), format!("{number} at step {step}"));
+            let [hold, other, lease] =
+                [LeaseToken::random(), LeaseToken::random(), LeaseToken::random()];
+            let was_held = step == 0 && number % 3 == 0;
+            if step == 0 && number % 3 == 1 {
+                assert_eq!(tier.renew(key, load, LIFE).await, Ok(true), "{why}");
+            }
+            tier.hold(key, hold, LIFE).await.unwrap();
+            assert_eq!(tier.renew(key, load, LIFE).await, Ok(false), "{why}");
+            assert_eq!(tier.fill(key, load, value("old"), LIFE).await, Ok(Fill::Refused), "{why}");
+            assert_eq!(tier.get(key).await, Ok(None), "{why}");
+            for claim in [Claim::IfFree, Claim::ByForce] {
+                let asked = tier.lease(key, LeaseToken::random(), LIFE, claim).await;
+                assert_eq!(asked, Ok(Lease::OnHold), "{why}");
+            }
+            assert_eq!(tier.set(key, value("set"), LIFE).await, Ok(Fill::Refused), "{why}");
+            assert_eq!(tier.get(key).await, Ok(None), "{why}");
+            if was_held {
+                let end = tier.end_hold(key, early, Some((lease, LIFE))).await;
+                assert_eq!(end, Ok(HoldEnd::Overlapped), "{why}");
+                let asked = tier.lease(key, LeaseToken::random(), LIFE, Claim::ByForce).await;
+                assert_eq!(asked, Ok(Lease::OnHold), "{why}: the first to end opened it");
+            }
+            let end = tier.end_hold(key, hold, Some((lease, LIFE))).await;
+            if was_held {
+                assert_eq!(end, Ok(HoldEnd::Overlapped), "{why}");
+            } else {
+                assert_eq!(end, Ok(HoldEnd::Alone), "{why}");
+                assert_eq!(tier.renew(key, lease, LIFE).await, Ok(true), "{why}");
+                let fill = tier.fill(key, lease, value("mine"), LIFE).await;
+                assert_eq!(fill, Ok(Fill::Stored), "{why}");
+            }
+            assert_eq!(tier.end_hold(key, other, Some((lease, LIFE))).await, Ok(HoldEnd::Lost));
+            assert_eq!(tier.fill(key, lease, value("v"), LIFE).await, Ok(Fill::Refused), "{why}");
+            assert_eq!(tier.get(key).await, Ok(None), "{why}");
+            let open = tier.lease(key, load, LIFE, Claim::IfFree).await;
+            assert_eq!(open, Ok(Lease::Granted(None)), "{why}");
+        }
+        // The next step finds leases of `load`, some of which have been carried over.
+        cluster.carry_keys(wanted, to, 3).await.unwrap();
+    }
+    tier.hold(keys[0].as_bytes(), early, LIFE).await.unwrap();
+    while cluster.carry_keys(wanted, to, 10).await.unwrap() > 0 {}
+    cluster.close_slot(wanted, to).await.unwrap();
+    let asked = tier.lease(keys[0].as_bytes(), load, LIFE, Claim::IfFree).await;
+    assert_eq!(asked, Ok(Lease::OnHold), "it was carried over too");
+    let end = tier.end_hold(keys[0].as_bytes(), early, None).await;
+    assert_eq!(end, Ok(HoldEnd::Alone));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
