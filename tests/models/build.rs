@@ -15,7 +15,8 @@ use std::{
 use mutants::Mutant;
 
 fn main() -> ExitCode {
-    let files = [("record", mutants::RECORD), ("follower", mutants::FOLLOWER)];
+    let files =
+        [("record", mutants::RECORD), ("follower", mutants::FOLLOWER), ("tags", mutants::TAGS)];
     match files.into_iter().try_for_each(|(file, mutants)| write(file, mutants)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

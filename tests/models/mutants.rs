@@ -150,3 +150,22 @@ pub(crate) const FOLLOWER: &[Mutant] = &[
         swaps: &[("Ok((None, messages, !polled.has_more))", "Ok((None, messages, true))")],
     },
 ];
+
+/// The faults of `tags.rs`.
+pub(crate) const TAGS: &[Mutant] = &[
+    Mutant {
+        name: "generation_before_epoch",
+        fault: "an invalidation changes the generation, and then the epoch",
+        swaps: &[("= [Self::Epoch, Self::Generation];", "= [Self::Generation, Self::Epoch];")],
+    },
+    Mutant {
+        name: "epoch_is_not_compared",
+        fault: "a load that reveals its tags is kept under any epoch",
+        swaps: &[("self.generations.filter(|_| self.epoch == *epoch)", "self.generations")],
+    },
+    Mutant {
+        name: "generation_of_any_run",
+        fault: "a generation that comes back with an old server is believed",
+        swaps: &[("(self.run == present).then_some(self.token)", "Some(self.token)")],
+    },
+];

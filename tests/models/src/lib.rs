@@ -8,6 +8,7 @@
 //! | model | what must hold |
 //! |---|---|
 //! | [`fill`] | nothing loaded before an acknowledged delete is believed after it |
+//! | [`tags`] | nothing loaded before an acknowledged invalidation of its tag is believed after it |
 //! | [`holds`] | what is believed is what the source has, whoever writes it meanwhile |
 //! | [`bus`] | L1 serves nothing that was invalidated, and acknowledged, longer ago than Δ |
 //!
@@ -32,6 +33,8 @@ mod follower;
 pub mod holds;
 mod hunt;
 mod record;
+mod tagging;
+pub mod tags;
 
 pub use hunt::{Catch, Figures, Mutant, exhaust};
 

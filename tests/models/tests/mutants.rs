@@ -1,6 +1,6 @@
 //! Every fault is found. The list is the test: a name that is missing here, or found nowhere, fails it.
 
-use tiered_models::{Mutant, bus, fill, holds};
+use tiered_models::{Mutant, bus, fill, holds, tags};
 
 /// The faults of each model.
 const LIST: &[(&str, &[&str])] = &[
@@ -53,10 +53,27 @@ const LIST: &[(&str, &[&str])] = &[
             "never_asks_whether_alone",
         ],
     ),
+    (
+        "tags",
+        &[
+            "generation_before_epoch",
+            "epoch_is_not_compared",
+            "generation_of_any_run",
+            "generation_after_load",
+            "no_epoch",
+            "epoch_is_looked_at_first",
+            "counter_generation",
+        ],
+    ),
 ];
 
 fn mutants() -> Vec<(&'static str, Vec<Mutant>)> {
-    vec![("fill", fill::mutants()), ("bus", bus::mutants()), ("holds", holds::mutants())]
+    vec![
+        ("fill", fill::mutants()),
+        ("bus", bus::mutants()),
+        ("holds", holds::mutants()),
+        ("tags", tags::mutants()),
+    ]
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`Record`] | one key on a server: its value, the lease on it, the holds of its writers |
 //! | [`Log`] | one log of a bus: a chain of messages, and its head |
+//! | [`Generation`], [`Change`], [`Revealing`] | what entries of a tag depend on, and in which order that is looked at |
 //! | [`Follower`] | a process that follows a log: what it has seen, and until when that is proven |
 //!
 //! Redis does the steps of [`Record`] and [`Log`] in scripts; the conformance suites hold them to the same
@@ -16,9 +17,11 @@
 mod follower;
 mod log;
 mod record;
+mod tags;
 
 pub use self::{
     follower::{Ask, Follower, Step, Void},
     log::{Link, Log, Polled, Position},
     record::{Granted, HoldEnd, Record},
+    tags::{Change, Generation, Look, Revealing},
 };

@@ -1,5 +1,5 @@
 //! x
-use tiered_models::{bus, fill, holds};
+use tiered_models::{bus, fill, holds, tags};
 fn main() {
     let m = std::env::args().nth(1).unwrap();
     let a: Vec<usize> = std::env::args().skip(2).map(|a| a.parse().unwrap()).collect();
@@ -14,6 +14,19 @@ fn main() {
                 tells_run: a[5] == 1,
             };
             match fill::check(b, 2) {
+                Ok(f) => println!("{b:?} {f}"),
+                Err(c) => println!("{b:?} {c}"),
+            }
+        }
+        "tags" => {
+            let b = tags::Bounds {
+                loaders: a[0],
+                writers: a[1],
+                late: a[2] as u8,
+                evictions: a[3] as u8,
+                restarts: a[4] as u8,
+            };
+            match tags::check(b, 2) {
                 Ok(f) => println!("{b:?} {f}"),
                 Err(c) => println!("{b:?} {c}"),
             }
