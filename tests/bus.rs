@@ -577,7 +577,7 @@ async fn health_tells_of_the_bus() {
     let cache = net.node();
     let health = cache.health().await;
     let bus = health.bus.as_ref().unwrap();
-    assert_eq!((bus.name, bus.proven, health.is_whole()), ("local", None, false));
+    assert_eq!((bus.name, bus.proven, health.is_whole()), ("local", None, true), "nobody listens");
     listens(&cache).await;
     assert!(cache.health().await.is_whole());
     net.bus.inject(BusFault::Error(TierError::Timeout));

@@ -140,7 +140,7 @@ impl Bus {
         }
     }
 
-    fn is_listening(&self) -> bool {
+    pub(crate) fn is_listening(&self) -> bool {
         self.listening.load(Ordering::Acquire) != 0
     }
 
