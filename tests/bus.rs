@@ -450,11 +450,15 @@ async fn a_bus_between_caches_without_a_server() {
     let (a, b) = (node(), node());
     let get = async |cache: &Tiered<_>| cache.get::<u32>("k").await.unwrap().map(|value| *value);
     assert_eq!(get(&b).await, None);
+    assert_eq!(get(&a).await, None);
+    reproven(&a).await;
     reproven(&b).await;
     let mut heard = 0;
     for change in ["invalidate", "set", "invalidate_many", "prefix", "bypass", "strategy"] {
         let _ = b.set("k", 1_u32).await.unwrap();
         heard += 1;
+        // Else it would overtake A's own write.
+        has_heard(&a, heard).await;
         assert_eq!(get(&b).await, Some(1));
         let loader = || async { Ok::<_, DbDown>(2_u32) };
         match change {

@@ -119,7 +119,6 @@ impl Listener {
             stack.meter.bus_void(why);
             bus.view.void(self.log);
         }
-        stack.meter.bus_heard(step.messages.len() as u64);
         for message in &step.messages {
             match Heard::decode(message, bus.sender) {
                 Heard::Key(key) => stack.drop_local(&key),
@@ -129,6 +128,8 @@ impl Listener {
                 Heard::Own => {}
             }
         }
+        // What is counted is done.
+        stack.meter.bus_heard(step.messages.len() as u64);
         if let Some(as_of) = step.proven {
             bus.view.prove(self.log, as_of);
         }
