@@ -60,9 +60,11 @@ impl<V: Clone + PartialEq> Answers<V> {
             key.lease(0, token, left, Claim::ByForce);
         }
         for (left, is_alone, token) in &self.holds {
-            match is_alone {
-                true => key.hold(0, *token, *left),
-                false => key.renew_hold(0, *token, *left),
+            key.hold(0, *token, *left);
+            if !is_alone {
+                // Another comes and goes.
+                key.hold(0, MAKING, 1);
+                key.end_hold(0, MAKING, None);
             }
         }
         (Self::of(&key, 0) == *self).then_some(key)

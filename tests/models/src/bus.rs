@@ -10,6 +10,11 @@ mod faults;
 mod log;
 mod reader;
 
+use std::{
+    fmt::{self, Display},
+    marker::PhantomData,
+};
+
 use stateright::{Model, Property};
 
 use crate::{
@@ -77,6 +82,20 @@ impl Bounds {
     ];
 }
 
+impl Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { publishers, readers, late, others, losses, restarts, delta, kept, piece } = self;
+        write!(
+            f,
+            "{publishers} publishers, {readers} followers, {late} repeated and {others} other messages, "
+        )?;
+        write!(
+            f,
+            "{losses} losses, {restarts} restarts; Δ of {delta}, {kept} messages kept, {piece} in an answer"
+        )
+    }
+}
+
 /// Searches the shipped follower.
 ///
 /// # Errors
@@ -91,7 +110,7 @@ struct Bus<F> {
     bounds: Bounds,
     fault: Option<Fault>,
     seen: Seen,
-    follower: std::marker::PhantomData<fn() -> F>,
+    follower: PhantomData<fn() -> F>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -155,7 +174,7 @@ enum Publish {
 
 impl<F: Following> Bus<F> {
     fn new(bounds: Bounds, fault: Option<Fault>) -> Self {
-        Self { bounds, fault, seen: Seen::default(), follower: std::marker::PhantomData }
+        Self { bounds, fault, seen: Seen::default(), follower: PhantomData }
     }
 
     fn has(&self, fault: Fault) -> bool {

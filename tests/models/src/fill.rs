@@ -12,6 +12,11 @@ mod faults;
 mod quotient;
 mod server;
 
+use std::{
+    fmt::{self, Display},
+    marker::PhantomData,
+};
+
 use stateright::{Model, Property};
 
 use crate::{
@@ -35,8 +40,6 @@ pub struct Bounds {
     pub writers: usize,
     /// Messages that are on their way without their sender at once, at most 3.
     pub late: usize,
-    /// How often the clock moves on. A lease lives for two moves.
-    pub ticks: u8,
     /// How often the server is lost.
     pub restarts: u8,
     /// The server tells its run, and may come back with old data; else it comes back empty.
@@ -45,11 +48,22 @@ pub struct Bounds {
 
 impl Bounds {
     /// What every run of the tests searches.
-    pub const SMALL: Self =
-        Self { loaders: 2, writers: 2, late: 1, ticks: 2, restarts: 1, tells_run: true };
+    pub const SMALL: &[Self] = &[Self::TELLING, Self { tells_run: false, ..Self::TELLING }];
     /// What takes its time.
-    pub const FULL: Self =
-        Self { loaders: 3, writers: 3, late: 1, ticks: 2, restarts: 1, tells_run: true };
+    pub const FULL: &[Self] = &[
+        Self { loaders: 3, writers: 3, late: 2, ..Self::TELLING },
+        Self { loaders: 3, writers: 3, late: 2, tells_run: false, ..Self::TELLING },
+        Self { loaders: 3, restarts: 2, ..Self::TELLING },
+    ];
+    const TELLING: Self = Self { loaders: 2, writers: 2, late: 1, restarts: 1, tells_run: true };
+}
+
+impl Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { loaders, writers, late, restarts, tells_run } = self;
+        write!(f, "{loaders} loads, {writers} writers, {late} late messages, {restarts} restarts")?;
+        if *tells_run { Ok(()) } else { f.write_str(" of a server that does not tell its run") }
+    }
 }
 
 /// Searches the shipped record.
@@ -68,12 +82,12 @@ struct Fill<R> {
     /// States are as they are, and not one for all that are alike.
     is_plain: bool,
     seen: Seen,
-    record: std::marker::PhantomData<fn() -> R>,
+    record: PhantomData<fn() -> R>,
 }
 
 impl<R: Key<Entry>> Fill<R> {
     fn new(bounds: Bounds, fault: Option<Fault>, is_plain: bool) -> Self {
-        Self { bounds, fault, is_plain, seen: Seen::default(), record: std::marker::PhantomData }
+        Self { bounds, fault, is_plain, seen: Seen::default(), record: PhantomData }
     }
 
     fn has(&self, fault: Fault) -> bool {

@@ -7,7 +7,10 @@
 mod actors;
 mod faults;
 
-use std::marker::PhantomData;
+use std::{
+    fmt::{self, Display},
+    marker::PhantomData,
+};
 
 use stateright::{Model, Property};
 
@@ -46,8 +49,20 @@ impl Bounds {
     /// What takes its time.
     pub const FULL: &[Self] = &[
         Self { loaders: 3, writers: 3, late: 0, evictions: 0, restarts: 0 },
-        Self { loaders: 2, writers: 2, late: 1, evictions: 1, restarts: 1 },
+        Self { loaders: 2, writers: 2, late: 1, evictions: 1, restarts: 0 },
+        Self { loaders: 2, writers: 2, late: 0, evictions: 0, restarts: 1 },
+        Self { loaders: 1, writers: 2, late: 1, evictions: 1, restarts: 1 },
     ];
+}
+
+impl Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { loaders, writers, late, evictions, restarts } = self;
+        write!(
+            f,
+            "{loaders} loads, {writers} writers, {late} repeated changes, {evictions} evictions, {restarts} restarts"
+        )
+    }
 }
 
 /// Searches the shipped decisions.

@@ -1,60 +1,66 @@
-//! x
-use tiered_models::{bus, fill, holds, tags};
-fn main() {
-    let m = std::env::args().nth(1).unwrap();
-    let a: Vec<usize> = std::env::args().skip(2).map(|a| a.parse().unwrap()).collect();
-    match &*m {
-        "fill" => {
-            let b = fill::Bounds {
-                loaders: a[0],
-                writers: a[1],
-                late: a[2],
-                ticks: a[3] as u8,
-                restarts: a[4] as u8,
-                tells_run: a[5] == 1,
-            };
-            match fill::check(b, 2) {
-                Ok(f) => println!("{b:?} {f}"),
-                Err(c) => println!("{b:?} {c}"),
+//! The models at their full bounds, and their mutants: tables in Markdown. Fails if something does not hold.
+//!
+//! `models [THREADS]`; two of them unless told.
+
+use std::{env, fmt::Display, process::ExitCode};
+
+use tiered_models::{Catch, Figures, Mutant, bus, fill, holds, tags};
+
+fn main() -> ExitCode {
+    let threads = env::args().nth(1).and_then(|threads| threads.parse().ok()).unwrap_or(2);
+    println!("| model | bounds | states | steps | seconds |\n|---|---|---|---|---|");
+    let held = [
+        search("fill", fill::Bounds::FULL, |bounds| fill::check(*bounds, threads)),
+        search("bus", bus::Bounds::FULL, |bounds| bus::check(*bounds, threads)),
+        search("tags", tags::Bounds::FULL, |bounds| tags::check(*bounds, threads)),
+        search("holds", holds::Bounds::FULL, |bounds| holds::check(*bounds, threads)),
+    ];
+    println!("\n| model | fault | found in so many steps |\n|---|---|---|");
+    let found = [
+        hunt("fill", fill::mutants()),
+        hunt("bus", bus::mutants()),
+        hunt("tags", tags::mutants()),
+        hunt("holds", holds::mutants()),
+    ];
+    let is_well = held.into_iter().chain(found).all(|is_well| is_well);
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A line for each of `bounds`; says whether all of them hold.
+fn search<B: Display>(
+    model: &str,
+    bounds: &[B],
+    check: impl Fn(&B) -> Result<Figures, Catch>,
+) -> bool {
+    let mut holds = true;
+    for bounds in bounds {
+        match check(bounds) {
+            Ok(Figures { states, steps, took, .. }) => {
+                let seconds = took.as_secs_f64();
+                println!("| {model} | {bounds} | {states} | {steps} | {seconds:.0} |");
             }
-        }
-        "tags" => {
-            let b = tags::Bounds {
-                loaders: a[0],
-                writers: a[1],
-                late: a[2] as u8,
-                evictions: a[3] as u8,
-                restarts: a[4] as u8,
-            };
-            match tags::check(b, 2) {
-                Ok(f) => println!("{b:?} {f}"),
-                Err(c) => println!("{b:?} {c}"),
-            }
-        }
-        "holds" => {
-            let b =
-                holds::Bounds { loaders: a[0], writers: a[1], late: a[2], restarts: a[3] as u8 };
-            match holds::check(b, 2) {
-                Ok(f) => println!("{b:?} {f}"),
-                Err(c) => println!("{b:?} {c}"),
-            }
-        }
-        _ => {
-            let b = bus::Bounds {
-                publishers: a[0],
-                readers: a[1],
-                late: a[2] as u8,
-                others: a[8] as u8,
-                losses: a[3] as u8,
-                restarts: a[4] as u8,
-                delta: a[5] as u8,
-                kept: a[6],
-                piece: a[7],
-            };
-            match bus::check(b, 2) {
-                Ok(f) => println!("{b:?} {f}"),
-                Err(c) => println!("{b:?} {c}"),
+            Err(catch) => {
+                holds = false;
+                println!("| {model} | {bounds} | BROKEN | | |");
+                eprintln!("{model}, {bounds}: {catch}");
             }
         }
     }
+    holds
+}
+
+/// A line for each of `mutants`; says whether all of them are found.
+fn hunt(model: &str, mutants: Vec<Mutant>) -> bool {
+    let mut found = true;
+    for mutant in mutants {
+        match (mutant.hunt)() {
+            // The last is the state that it ends in.
+            Err(catch) => println!("| {model} | {} | {} |", mutant.fault, catch.steps.len() - 1),
+            Ok(_) => {
+                found = false;
+                println!("| {model} | {} | NOT FOUND |", mutant.fault);
+            }
+        }
+    }
+    found
 }

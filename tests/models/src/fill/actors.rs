@@ -155,7 +155,7 @@ pub(super) fn acts<R: Key<Entry>>(model: &Fill<R>, state: &State<R>, acts: &mut 
     if may_restart && state.saved.is_some() {
         acts.push(Act::Restart { old: true });
     }
-    if state.ticks < model.bounds.ticks && state.is_leased() {
+    if (!model.is_plain || state.ticks < LIFE) && state.is_leased() {
         acts.push(Act::Tick);
     }
 }

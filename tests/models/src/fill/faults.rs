@@ -21,7 +21,7 @@ fn seek(fault: Fault) -> Result<Figures, Catch> {
     let tells_run = fault != Fault::CounterToken;
     // A late `set` that asks for no lease is another fault.
     let late = usize::from(fault != Fault::SetKeepsLease);
-    let bounds = Bounds { tells_run, late, ..Bounds::SMALL };
+    let bounds = Bounds { tells_run, late, ..Bounds::TELLING };
     hunt(Fill::<record::shipped::Record<_, _, _>>::new(bounds, Some(fault), true))
 }
 
@@ -31,7 +31,7 @@ macro_rules! copies {
         [$(Mutant {
             name: stringify!($copy),
             fault: record::$copy::FAULT,
-            hunt: || hunt(Fill::<record::$copy::Record<_, _, _>>::new(Bounds::SMALL, None, true)),
+            hunt: || hunt(Fill::<record::$copy::Record<_, _, _>>::new(Bounds::TELLING, None, true)),
         }),*]
     };
 }
