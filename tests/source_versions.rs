@@ -7,7 +7,7 @@ use tiered::{
 };
 
 use crate::{
-    support::{DbDown, SECOND, State, eventually, node, rig},
+    support::{DbDown, Rig, SECOND, State, eventually, node, rig, rig_with},
     writers::stages,
 };
 
@@ -34,6 +34,11 @@ async fn set(cache: &Tiered, version: u64) -> Ack {
 /// What a cache that has just come has.
 async fn stored(cache: &Tiered) -> Option<u64> {
     cache.key("k").skip_l1().get::<u64>().await.unwrap().as_deref().copied()
+}
+
+/// One whose budget outlasts what a test holds up.
+fn patient() -> Rig {
+    rig_with(|builder| builder.budget(20 * SECOND))
 }
 
 async fn an_older_version_is_refused_and_an_equal_or_newer_one_is_stored() {
@@ -152,7 +157,7 @@ async fn many_at_once_leave_the_highest() {
 }
 
 async fn a_version_that_comes_between_the_comparison_and_the_store_is_not_lost() {
-    let rig = rig();
+    let rig = patient();
     let other = node(&rig.l2, &rig.clock, |builder| builder);
     // The older one stops after each of its steps on the server; the newer one comes in between.
     for steps in 0..4 {
@@ -218,7 +223,7 @@ async fn of_a_write_in_the_other_slot_at_the_same_time_the_older_one_is_not_left
 }
 
 async fn the_other_slot_is_read_under_the_lease() {
-    let rig = rig();
+    let rig = patient();
     let other = node(&rig.l2, &rig.clock, |builder| builder);
     // The older one has come to its lease, and does not have it yet.
     rig.l2.switch(State::Held);
@@ -236,7 +241,7 @@ async fn the_other_slot_is_read_under_the_lease() {
 }
 
 async fn those_of_one_process_do_not_take_the_lease_from_each_other() {
-    let rig = rig();
+    let rig = patient();
     rig.l2.switch(State::Gated);
     let tasks: Vec<_> = (1..=8)
         .map(|version| {

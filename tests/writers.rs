@@ -33,6 +33,7 @@ scenarios! {
     a_change_is_announced_when_the_server_has_done_it,
     the_server_away_before_the_write,
     the_server_back_before_the_commit,
+    an_answer_at_the_end_ends_the_waiting,
     the_server_away_after_the_write,
     a_hold_that_was_lost_is_no_excuse_for_the_old_value,
     a_write_that_fails_drops_the_key_and_opens_it,
@@ -382,6 +383,18 @@ async fn the_server_back_before_the_commit() {
     for cache in [&rig.cache, &third] {
         assert_eq!(read(cache, &source).await, 2);
     }
+}
+
+async fn an_answer_at_the_end_ends_the_waiting() {
+    let source = Source::default();
+    let (rig, _) = warm(&source).await;
+    rig.l2.switch(State::Failing);
+    let write = || async {
+        rig.l2.switch(State::Up);
+        Ok::<_, DbDown>(())
+    };
+    assert_eq!(rig.cache.invalidate_after("k", write).await.unwrap().ack, Ack::Done);
+    assert_eq!(rig.cache.health().await.pending, 0);
 }
 
 async fn the_server_away_after_the_write() {
