@@ -164,11 +164,6 @@ impl Bus {
         }
     }
 
-    /// Whether the last thing that was asked of it has failed.
-    pub(crate) fn is_down(&self) -> bool {
-        self.is_down.load(Ordering::Relaxed)
-    }
-
     pub(crate) fn max_staleness(&self) -> Duration {
         self.max_staleness
     }
