@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tiered_codecs::CodecFor;
 use tiered_tiers::{Fill, TierError};
 
@@ -249,10 +250,11 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
     fn end(&self, overwrite: Overwrite<'_>, stored: Result<Fill, TierError>) -> Option<Ack> {
         match stored {
             Err(_) => Some(overwrite.pending(|holds| self.keep(holds, false))),
-            // Another process' write came after it, or another's write of the source is under way.
+            // Another process' write came after it, or another's write of the source is under way. Or it was one of this
+            // process, which may have ended as the last: its own beginning was before this one's end.
             Ok(Fill::Refused) => {
-                overwrite.done(|_| self.stack.remove_local(self.key));
-                Some(Ack::Done)
+                let is_alone = overwrite.done(|_| self.stack.remove_local(self.key));
+                is_alone.then_some(Ack::Done)
             }
             Ok(Fill::Stored | Fill::Skipped) => {
                 overwrite.done(|holds| self.keep(holds, true)).then_some(Ack::Done)
@@ -267,8 +269,9 @@ pub(crate) async fn stamps(
     stack: &Arc<Stack>,
     options: &Options,
     keys: &[&Key],
-    budget: &mut Budget,
+    mut budget: Budget,
 ) -> Result<Vec<Stamps>, TierError> {
+    let budget = &mut budget;
     let Some(l2) = stack.l2.as_ref().filter(|_| !options.skip_l2) else {
         return Ok(vec![Stamps::default(); keys.len()]);
     };
@@ -301,7 +304,19 @@ where
         // What is cached is old now; it must not be there when the cache is switched on again.
         return invalidate(stack, key).await;
     }
-    store(prepare(stack, codec, options, key, value).await?).await
+    options.check()?;
+    let draft = |value, stamps| Draft::new(stack, codec, options, key, value, stamps);
+    let keys = [key];
+    let asked = || stamps(stack, options, &keys, stack.budget());
+    if let Some(stamps) = asked().now_or_never() {
+        return store(draft(value, stamps.map(first))?, None).await;
+    }
+    // Before anybody is asked: this process forgets at once, and a call that is dropped has invalidated the key. But a
+    // value that cannot be stored changes nothing.
+    drop(draft(Arc::clone(&value), Ok(Stamps::default()))?);
+    let overwrite = (options.source_version == 0).then(|| Overwrite::begin(stack, key));
+    let stamps = asked().await;
+    store(draft(value, stamps.map(first))?, overwrite).await
 }
 
 /// A value about to be stored, stamped as of now.
@@ -317,7 +332,7 @@ where
     C: CodecFor<T>,
 {
     options.check()?;
-    let stamps = stamps(stack, options, &[key], &mut stack.budget()).await;
+    let stamps = stamps(stack, options, &[key], stack.budget()).await;
     Draft::new(stack, codec, options, key, value, stamps.map(first))
 }
 
@@ -326,8 +341,11 @@ fn first(stamps: Vec<Stamps>) -> Stamps {
     stamps.into_iter().next().unwrap_or_default()
 }
 
-/// Stores a draft in all tiers.
-pub(crate) async fn store<T: Send + Sync + 'static>(draft: Draft<'_, T>) -> Result<Ack, Error> {
+/// Stores a draft in all tiers. Its overwriting may have begun.
+pub(crate) async fn store<'a, T: Send + Sync + 'static>(
+    draft: Draft<'a, T>,
+    begun: Option<Overwrite<'a>>,
+) -> Result<Ack, Error> {
     let Draft { stack, key, options, .. } = draft;
     if !stack.is_enabled() {
         return invalidate(stack, key).await;
@@ -338,7 +356,7 @@ pub(crate) async fn store<T: Send + Sync + 'static>(draft: Draft<'_, T>) -> Resu
     if stack.is_alone() {
         return Ok(draft.keep_here());
     }
-    let overwrite = Overwrite::begin(stack, key);
+    let overwrite = begun.unwrap_or_else(|| Overwrite::begin(stack, key));
     let mut budget = stack.budget();
     let stored = match (&stack.l2, &draft.packed, &draft.refused) {
         (_, _, Some(error)) => Err(error.clone()),
@@ -376,7 +394,23 @@ where
     }
     let mut budget = stack.budget();
     let keys: Vec<&Key> = entries.iter().map(|(key, _)| *key).collect();
-    let (stamps, refused) = match stamps(stack, options, &keys, &mut budget).await {
+    let asked = || stamps(stack, options, &keys, stack.budget());
+    let (stamped, mut begun) = match asked().now_or_never() {
+        Some(stamped) => (stamped, Vec::new()),
+        None => {
+            // As in `set`: before anybody is asked.
+            let mut begun = Vec::with_capacity(keys.len());
+            for (key, value) in &entries {
+                let (key, stamps) = (*key, Ok(Stamps::default()));
+                let draft = Draft::new(stack, codec, options, key, Arc::clone(value), stamps);
+                let is_sound = draft.is_ok() && options.source_version == 0;
+                begun.push(is_sound.then(|| Overwrite::begin(stack, key)));
+            }
+            (asked().await, begun)
+        }
+    };
+    begun.resize_with(keys.len(), || None);
+    let (stamps, refused) = match stamped {
         Ok(stamps) => (stamps, None),
         Err(error) => (vec![Stamps::default(); keys.len()], Some(error)),
     };
@@ -391,7 +425,11 @@ where
         return drafts.into_iter().map(|draft| Ok(draft?.keep_here())).collect();
     }
     let sound: Vec<&Draft<'_, T>> = drafts.iter().flatten().collect();
-    let overwrites: Vec<_> = sound.iter().map(|draft| Overwrite::begin(stack, draft.key)).collect();
+    let begun = begun.into_iter().zip(&drafts).filter(|(_, draft)| draft.is_ok());
+    let overwrites: Vec<_> = begun
+        .zip(&sound)
+        .map(|((begun, _), draft)| begun.unwrap_or_else(|| Overwrite::begin(stack, draft.key)))
+        .collect();
     let mut stored: Vec<Result<Fill, TierError>> = match (&refused, &stack.l2) {
         (Some(error), _) => sound.iter().map(|_| Err(error.clone())).collect(),
         (None, None) => sound.iter().map(|_| Ok(Fill::Skipped)).collect(),

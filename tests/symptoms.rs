@@ -2,22 +2,27 @@
 
 use std::{
     fmt,
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::future::{join, maybe_done};
 
 use tiered::{
     Ack, CacheStrategy, Error, Jitter, Outcome, Tiered,
     tiers::{
         Claim, Clock, DashMap, Fill, Found, HoldEnd, Lease, LeaseToken, Memory, Moka, Progress,
-        RemoteTier, TierError,
+        Redis, RemoteTier, TierError,
     },
 };
+use tiered_tiers::testing::{BusFault, FaultyBus, RedisServer};
 use tokio::sync::oneshot;
 
 use crate::support::{DbDown, SECOND, Source, State, db_down, eventually, node, rig, rig_with};
@@ -572,5 +577,38 @@ async fn each_strategy_spends_one_budget_on_a_hung_server() {
             "{strategy:?} {:?}",
             start.elapsed()
         );
+    }
+}
+
+/// Each begins before the other ends, so neither knows which was the last on the server; but one that the server refuses
+/// was overtaken by the other, and may hear of it late.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sets_at_once_whose_messages_are_slow_leave_no_value() {
+    let server = RedisServer::start().await.unwrap();
+    let redis = Redis::new(&server.url()).unwrap();
+    let bus = FaultyBus::seeded(redis.bus(), 7);
+    bus.inject_some(BusFault::Delay(Duration::from_millis(2)), 50);
+    let patience = Duration::from_secs(10);
+    let cache = Tiered::new(Moka::new(100), redis).bus(bus).budget(patience).build().unwrap();
+    for round in 0..300 {
+        let mut first = pin!(maybe_done(cache.set("k", 1_usize)));
+        let mut second = pin!(maybe_done(cache.set("k", 2_usize)));
+        poll_fn(|context| {
+            let _ = first.as_mut().poll(context);
+            let _ = second.as_mut().poll(context);
+            Poll::Ready(())
+        })
+        .await;
+        // On a busy machine one may have ended before the other began.
+        let overlapped = first.as_mut().output_mut().is_none();
+        join(&mut first, &mut second).await;
+        for ended in [first, second].into_iter().map(|set| set.take_output().unwrap()) {
+            assert_eq!(ended.unwrap(), Ack::Done);
+        }
+        if !overlapped {
+            continue;
+        }
+        let left = cache.key("k").skip_l1().get::<usize>().await.unwrap();
+        assert_eq!(left, None, "round {round}");
     }
 }

@@ -47,7 +47,7 @@ impl Landing {
         }
         let (stack, _) = shared.cache.parts();
         let ticket = stack.capture(key);
-        let stamps = write::stamps(stack, &shared.options, &[key], &mut stack.budget()).await;
+        let stamps = write::stamps(stack, &shared.options, &[key], stack.budget()).await;
         let stamps = stamps.map(|stamps| stamps.into_iter().next().unwrap_or_default());
         let lease = take_lease(stack, key, Slot::home(shared.options.schema)).await;
         Some(Self { ticket, stamps, lease })

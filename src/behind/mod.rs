@@ -141,7 +141,7 @@ where
         }
         drain::start(shared);
         // Under the turn, so that the cache gets the values in the order in which they are queued.
-        write::store(draft).await
+        write::store(draft, None).await
     }
 
     /// Opens the journal, and queues what a predecessor has left in it; says of how many keys. Without a journal it

@@ -82,7 +82,7 @@ impl Listener {
             let Some(clock) = self.stack.upgrade().map(|stack| stack.clock.clone()) else { return };
             // Before it is sent: what is proven is proven as of now.
             let sent = clock.now();
-            let began = tokio::time::Instant::now();
+            let (began, opens) = (tokio::time::Instant::now(), follower.ask() == Ask::Open);
             let polled = self.poll(&follower).await;
             let Some(stack) = self.stack.upgrade() else { return };
             let Some(bus) = &stack.bus else { return };
@@ -94,7 +94,7 @@ impl Listener {
             drop(stack);
             if went_well {
                 pause = SHORTEST_PAUSE;
-                if began.elapsed() < SHORTEST_POLL {
+                if !opens && began.elapsed() < SHORTEST_POLL {
                     // A bus of somebody else's making that does not wait for messages.
                     sleep(SHORTEST_POLL).await;
                 }
