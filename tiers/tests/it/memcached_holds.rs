@@ -17,7 +17,7 @@ const NEW: Bytes = Bytes::from_static(b"new");
 async fn serving() -> (MemcachedServer, Arc<Memcached>) {
     let server = MemcachedServer::start().await.unwrap();
     let tier = Memcached::new(&server.address()).unwrap();
-    (server, Arc::new(tier))
+    (server, Arc::new(tier.response_timeout(Duration::from_secs(5))))
 }
 
 /// A tier whose commands are let through one by one.
@@ -96,7 +96,9 @@ async fn a_load_between_the_commands_of_a_hold() {
         assert_eq!(stored(&tier).await, None, "{why}");
         assert_ne!(tier.fill(b"k", token, OLD, LIFE).await, Ok(Fill::Stored), "{why}");
         assert_eq!(tier.lease(b"k", token, LIFE, Claim::ByForce).await, Ok(Lease::OnHold), "{why}");
-        assert_eq!(writer.end_hold(b"k", hold, None).await, Ok(HoldEnd::Alone), "{why}");
+        let end = writer.end_hold(b"k", hold, None).await;
+        // A claim by force, and a set, may have taken its mark.
+        assert!(matches!(end, Ok(HoldEnd::Alone | HoldEnd::Overlapped)), "{why}: {end:?}");
         is_open(&tier, &why).await;
     }
 }
@@ -124,7 +126,9 @@ async fn a_hold_between_the_commands_of_a_set() {
         let why = format!("after {commands}, {is_many}: {set:?}");
         assert!(set == Ok(Fill::Refused) || (set == Ok(Fill::Stored) && commands == 12), "{why}");
         assert_eq!(stored(&writer).await, None, "{why}");
-        assert_eq!(writer.end_hold(b"k", hold, None).await, Ok(HoldEnd::Alone), "{why}");
+        let end = writer.end_hold(b"k", hold, None).await;
+        // The set may have begun anew, and dropped its mark.
+        assert!(matches!(end, Ok(HoldEnd::Alone | HoldEnd::Overlapped)), "{why}: {end:?}");
         is_open(&writer, &why).await;
     }
 }
