@@ -75,8 +75,8 @@ async fn a_hold_between_the_commands_of_a_lease() {
 #[tokio::test]
 async fn a_load_between_the_commands_of_a_hold() {
     let (server, tier) = serving().await;
-    // Nine looks; the mark, the place, a drop, and nine looks; perhaps two drops.
-    for (commands, fills) in (1..24).flat_map(|n| [(n, false), (n, true)]) {
+    // Nine looks; the mark, the place, a drop, and nine looks.
+    for (commands, fills) in (1..22).flat_map(|n| [(n, false), (n, true)]) {
         let (stepper, writer) = stepped(&server).await;
         tier.set(b"k", OLD, LIFE).await.unwrap();
         let (token, hold) = (LeaseToken::random(), LeaseToken::random());
