@@ -169,11 +169,16 @@ async fn holds_stand_while_a_slot_is_open() {
             }
             assert_eq!(tier.renew_hold(key, hold, LIFE).await, Ok(true), "{why}");
             let end = tier.end_hold(key, hold, Some((lease, LIFE))).await;
-            assert_eq!(end, Ok(HoldEnd::Overlapped), "{why}: nobody can tell, and a set came");
+            assert_eq!(end, Ok(HoldEnd::Overlapped), "{why}: a set came");
             assert_eq!(tier.renew_hold(key, hold, LIFE).await, Ok(false), "{why}: it has ended");
             let asked = tier.lease(key, LeaseToken::random(), LIFE, Claim::ByForce).await;
             assert_eq!(asked, Ok(Lease::OnHold), "{why}: it is back");
             assert_eq!(tier.end_hold(key, hold, None).await, Ok(HoldEnd::Overlapped), "{why}");
+            tier.hold(key, hold, LIFE).await.unwrap();
+            let end = tier.end_hold(key, hold, Some((lease, LIFE))).await;
+            assert_eq!(end, Ok(HoldEnd::Alone), "{why}");
+            let fill = tier.fill(key, lease, value("mine"), LIFE).await;
+            assert_eq!(fill, Ok(Fill::Stored), "{why}");
             assert_eq!(tier.end_hold(key, other, Some((lease, LIFE))).await, Ok(HoldEnd::Lost));
             assert_eq!(tier.fill(key, lease, value("v"), LIFE).await, Ok(Fill::Refused), "{why}");
             assert_eq!(tier.get(key).await, Ok(None), "{why}");
@@ -189,7 +194,11 @@ async fn holds_stand_while_a_slot_is_open() {
     let asked = tier.lease(keys[0].as_bytes(), load, LIFE, Claim::IfFree).await;
     assert_eq!(asked, Ok(Lease::OnHold), "it was carried over too");
     let end = tier.end_hold(keys[0].as_bytes(), early, None).await;
-    assert_eq!(end, Ok(HoldEnd::Overlapped), "nobody could tell when it began");
+    assert_eq!(
+        end,
+        Ok(HoldEnd::Alone),
+        "by force it has not been leased since it was carried over"
+    );
 }
 
 /// Holds that began before the move and end after it; what happens meanwhile is done in steps.
