@@ -310,9 +310,16 @@ async fn a_hold_ends_by_itself(tier: &dyn RemoteTier) {
     // The longer one of a key does not keep the other, nor does the other's end take it along.
     tier.hold(b"two", longer, LIFE).await.unwrap();
     tier.hold(b"two", dead, SHORT).await.unwrap();
+    // Whichever of two dies without an end, and began first or second, the other was not alone.
+    tier.hold(b"first", longer, LIFE).await.unwrap();
+    tier.hold(b"first", dead, SHORT).await.unwrap();
+    tier.hold(b"second", dead, SHORT).await.unwrap();
+    tier.hold(b"second", longer, LIFE).await.unwrap();
     is_on_hold(tier, b"hd", "its life has just begun").await;
     outlived(tier, SHORT).await;
     is_open(tier, b"hd", "its writer is dead").await;
+    ends_overlapped(tier, b"first", longer, "the second died").await;
+    ends_overlapped(tier, b"second", longer, "the first died").await;
     is_on_hold(tier, b"two", "one of two is over").await;
     tier.hold(b"hd", late, LIFE).await.unwrap();
     let end = tier.end_hold(b"hd", late, None).await;
