@@ -184,16 +184,39 @@ async fn a_hold_that_was_lost_stores_nothing() {
     assert_eq!((read(&rig.cache, &source).await, read(&third, &source).await), (3, 3));
 }
 
-/// The server does not say whether a hold that it renews stood to that moment.
+/// The server says of each renewal whether the hold stood to that moment.
 #[tokio::test(start_paused = true)]
-async fn a_hold_that_was_renewed_stores_nothing() {
+async fn a_hold_that_was_renewed_stores_unless_it_was_gone() {
+    for is_gone in [false, true] {
+        let rig = rig();
+        let save = |_| async {
+            tokio::time::sleep(2 * SECOND).await;
+            if is_gone {
+                rig.clock.advance(11 * SECOND);
+            }
+            tokio::time::sleep(2 * SECOND).await;
+            Ok::<_, DbDown>(())
+        };
+        let _ = rig.cache.key("k").write_through(2_usize, save).await.unwrap();
+        let expected = (!is_gone).then(|| Arc::new(2));
+        assert_eq!(rig.cache.get::<usize>("k").await.unwrap(), expected, "{is_gone}");
+    }
+}
+
+/// A process that invalidates has written the source without a hold, and no bus tells of it.
+#[tokio::test]
+async fn an_invalidation_of_another_process_is_noticed_without_a_bus() {
     let rig = rig();
+    let other = node(&rig.l2, &rig.clock, |builder| builder);
     let save = |_| async {
-        tokio::time::sleep(4 * SECOND).await;
+        assert_eq!(other.invalidate("k").await.unwrap(), Ack::Done);
         Ok::<_, DbDown>(())
     };
     let _ = rig.cache.key("k").write_through(2_usize, save).await.unwrap();
-    assert_eq!(rig.cache.get::<usize>("k").await.unwrap(), None);
+    let third = node(&rig.l2, &rig.clock, |builder| builder);
+    for cache in [&rig.cache, &third] {
+        assert_eq!(cache.get::<usize>("k").await.unwrap(), None);
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -117,8 +117,8 @@ end
     };
 }
 
-/// Holds the key (`ARGV`: token, life, `1` for a hold that begins and `0` for a renewal), and says whether it was held
-/// by this token already. One that begins is marked if no other stands; a renewal that finds its own gone is not, and
+/// Holds the key (`ARGV`: token, life, `1` for a hold that begins and `0` for a renewal). Says 1 if it was held by this
+/// token already, else 0, or 2 if by others. One that begins is marked if no other stands; a renewal that finds its own gone is not, and
 /// one that finds its mark lets that live as long.
 ///
 /// A server without room lets a script go on whose first write takes something away, and this one's does.
@@ -131,19 +131,22 @@ redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.max(last, ends)))
 if not own then is_alone = ARGV[3] == '1' and others == 0 end
 if is_alone and KEYS[3] then redis.pcall('SET', KEYS[3], mark, 'PX', ARGV[2]) end
 if own then return 1 end
-return 0"
+return others > 0 and 2 or 0"
     ))
 });
 
 /// Ends the hold (`ARGV`: token; and perhaps a lease's token and life). Says 0 if it was gone, 1 if it was not alone,
-/// else 2; then the lease is taken, if it is asked for. A server without room for it leaves it out: its fill is refused.
+/// else 2; then the lease is taken, if it is asked for. Where the lease's key is not told, 3 says that no other stands.
+/// A server without room for it leaves it out: its fill is refused.
 pub(super) static END_HOLD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(with_holds!(
         r"
 redis.call('HDEL', KEYS[1], ARGV[1])
 if others > 0 then redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last)) end
 if not own then return 0 end
-if others > 0 or not is_alone then return 1 end
+if others > 0 then return 1 end
+if not KEYS[3] then return 3 end
+if not is_alone then return 1 end
 if ARGV[2] then redis.pcall('SET', KEYS[3], ARGV[2], 'PX', ARGV[3]) end
 return 2"
     ))

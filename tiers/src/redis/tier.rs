@@ -129,7 +129,7 @@ impl Redis {
         {
             return Moving::new(cluster, key).hold(token, &life, hold, &mut budget).await;
         }
-        self.judged(answer.and_then(Answer::integer)).map(|stood| stood != 0)
+        self.judged(answer.and_then(Answer::integer)).map(|stood| stood == 1)
     }
 
     async fn get_within(
@@ -249,7 +249,8 @@ impl RemoteTier for Redis {
         if is_moving(&answer)
             && let Servers::Cluster(cluster) = &*servers
         {
-            return Moving::new(cluster, key).end_hold(token, &mut budget).await;
+            let lease = lease.as_ref().map(|(token, life)| (*token, life.as_str()));
+            return Moving::new(cluster, key).end_hold(token, lease, &mut budget).await;
         }
         self.judged(answer.and_then(|answer| reply::hold_end(answer.value)))
     }

@@ -45,11 +45,20 @@ enum Fault {
     LostIsAlone,
     OverlappedIsAlone,
     ForgetsThoseThatEnded,
+    ForgetsDeletes,
+    ForgetsSets,
+    ForgetsClears,
+    ForgetsLostEnds,
+    RenewalBegins,
+    RenewalOfNoneIsTrue,
+    RenewalOfNoneDoesNothing,
+    RenewalIsAnother,
+    RenewalKeepsTheValue,
 }
 
 use Fault::*;
 
-const FAULTS: [Fault; 24] = [
+const FAULTS: [Fault; 33] = [
     RenewTakes,
     RenewTakesByForce,
     RenewBringsBack,
@@ -74,6 +83,15 @@ const FAULTS: [Fault; 24] = [
     LostIsAlone,
     OverlappedIsAlone,
     ForgetsThoseThatEnded,
+    ForgetsDeletes,
+    ForgetsSets,
+    ForgetsClears,
+    ForgetsLostEnds,
+    RenewalBegins,
+    RenewalOfNoneIsTrue,
+    RenewalOfNoneDoesNothing,
+    RenewalIsAnother,
+    RenewalKeepsTheValue,
 ];
 
 /// A tier with one fault, or none.
@@ -216,19 +234,50 @@ impl RemoteTier for Broken {
 
     async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
         self.drop_both(key, self.has(HoldKeepsTheValue), self.has(HoldKeepsTheLease)).await;
-        let is_renewal = self.holders(key).contains(&token);
-        if is_renewal && self.has(HoldIsNotRenewed) {
-            return Ok(());
-        }
         if self.has(OneSlot) {
-            self.end_all(key).await;
-        }
-        if is_renewal && self.has(RenewalForgetsOthers) {
             self.end_all(key).await;
         }
         self.tokens.lock().unwrap().entry(key.to_vec()).or_default().1.push(token);
         let life = if self.has(HoldsForEver) { LIFE } else { life };
         self.holds.hold(self.place(key), token, life).await
+    }
+
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.drop_both(key, self.has(RenewalKeepsTheValue), false).await;
+        let place = self.place(key);
+        match self.fault {
+            Some(HoldIsNotRenewed) => return Ok(self.holders(key).contains(&token)),
+            Some(RenewalForgetsOthers) => {
+                self.end_all(key).await;
+                self.holds.hold(place, token, life).await?;
+                return Ok(true);
+            }
+            // As a second `hold` would: it tells what stood, but one that was gone begins anew.
+            Some(RenewalBegins) => {
+                let short = Duration::from_millis(1);
+                let stood = self.holds.renew_hold(place, token, short).await?;
+                if !stood {
+                    self.holds.end_hold(place, token, None).await?;
+                }
+                self.holds.hold(place, token, life).await?;
+                return Ok(stood);
+            }
+            // It was there all the time, so to say, and another came.
+            Some(RenewalIsAnother) => self.holds.delete(place).await?,
+            _ => {}
+        }
+        let stood = self.holds.renew_hold(place, token, life).await?;
+        if !stood && self.has(RenewalOfNoneDoesNothing) {
+            self.holds.end_hold(place, token, None).await?;
+        } else {
+            self.tokens.lock().unwrap().entry(key.to_vec()).or_default().1.push(token);
+        }
+        Ok(stood || self.has(RenewalOfNoneIsTrue))
     }
 
     async fn end_hold(
@@ -238,6 +287,9 @@ impl RemoteTier for Broken {
         lease: Option<(LeaseToken, Duration)>,
     ) -> Result<HoldEnd, TierError> {
         self.drop_both(key, self.has(EndKeepsTheValue), self.has(EndKeepsTheLease)).await;
+        if self.has(ForgetsLostEnds) && !self.holders(key).contains(&token) {
+            return Ok(HoldEnd::Lost);
+        }
         let mut end = self.holds.end_hold(self.place(key), token, None).await?;
         if self.has(EndOpensUnderAnother) && end != HoldEnd::Lost {
             self.end_all(key).await;
@@ -264,6 +316,9 @@ impl RemoteTier for Broken {
     }
 
     async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
+        if !self.has(ForgetsSets) {
+            self.holds.delete(self.place(key)).await?;
+        }
         if self.is_on_hold(key).await && !self.has(SetIgnoresHolds) {
             self.values.delete(key).await?;
             return Ok(Fill::Refused);
@@ -275,6 +330,9 @@ impl RemoteTier for Broken {
         if self.has(DeleteEndsHolds) {
             self.end_all(key).await;
         }
+        if !self.has(ForgetsDeletes) {
+            self.holds.delete(self.place(key)).await?;
+        }
         self.values.delete(key).await
     }
 
@@ -284,6 +342,9 @@ impl RemoteTier for Broken {
             for key in keys.iter().filter(|key| key.starts_with(prefix)) {
                 self.end_all(key).await;
             }
+        }
+        if !self.has(ForgetsClears) {
+            self.holds.clear(prefix, &|_| {}).await?;
         }
         self.values.clear(prefix, progress).await
     }

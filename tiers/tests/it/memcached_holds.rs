@@ -17,7 +17,7 @@ const NEW: Bytes = Bytes::from_static(b"new");
 async fn serving() -> (MemcachedServer, Arc<Memcached>) {
     let server = MemcachedServer::start().await.unwrap();
     let tier = Memcached::new(&server.address()).unwrap();
-    (server, Arc::new(tier))
+    (server, Arc::new(tier.response_timeout(Duration::from_secs(5))))
 }
 
 /// A tier whose commands are let through one by one.
@@ -75,8 +75,8 @@ async fn a_hold_between_the_commands_of_a_lease() {
 #[tokio::test]
 async fn a_load_between_the_commands_of_a_hold() {
     let (server, tier) = serving().await;
-    // Nine looks; the mark, the place, eight looks, and two drops.
-    for (commands, fills) in (1..21).flat_map(|n| [(n, false), (n, true)]) {
+    // Nine looks; the mark, the place, a drop, and nine looks.
+    for (commands, fills) in (1..22).flat_map(|n| [(n, false), (n, true)]) {
         let (stepper, writer) = stepped(&server).await;
         tier.set(b"k", OLD, LIFE).await.unwrap();
         let (token, hold) = (LeaseToken::random(), LeaseToken::random());
@@ -96,7 +96,9 @@ async fn a_load_between_the_commands_of_a_hold() {
         assert_eq!(stored(&tier).await, None, "{why}");
         assert_ne!(tier.fill(b"k", token, OLD, LIFE).await, Ok(Fill::Stored), "{why}");
         assert_eq!(tier.lease(b"k", token, LIFE, Claim::ByForce).await, Ok(Lease::OnHold), "{why}");
-        assert_eq!(writer.end_hold(b"k", hold, None).await, Ok(HoldEnd::Alone), "{why}");
+        let end = writer.end_hold(b"k", hold, None).await;
+        // A claim by force, and a set, may have taken its mark.
+        assert!(matches!(end, Ok(HoldEnd::Alone | HoldEnd::Overlapped)), "{why}: {end:?}");
         is_open(&tier, &why).await;
     }
 }
@@ -124,7 +126,9 @@ async fn a_hold_between_the_commands_of_a_set() {
         let why = format!("after {commands}, {is_many}: {set:?}");
         assert!(set == Ok(Fill::Refused) || (set == Ok(Fill::Stored) && commands == 12), "{why}");
         assert_eq!(stored(&writer).await, None, "{why}");
-        assert_eq!(writer.end_hold(b"k", hold, None).await, Ok(HoldEnd::Alone), "{why}");
+        let end = writer.end_hold(b"k", hold, None).await;
+        // The set may have begun anew, and dropped its mark.
+        assert!(matches!(end, Ok(HoldEnd::Alone | HoldEnd::Overlapped)), "{why}: {end:?}");
         is_open(&writer, &why).await;
     }
 }
@@ -134,8 +138,8 @@ async fn a_hold_between_the_commands_of_a_set() {
 async fn a_hold_between_the_commands_of_another_ones_end() {
     let (server, other) = serving().await;
     let mut alone = 0;
-    // Nine looks; two drops, four for the lease, the leaving, and nine looks.
-    for (commands, ends) in (1..=25).flat_map(|n| [(n, false), (n, true)]) {
+    // Nine looks; the lease, a drop, a stub, the leaving, and nine looks.
+    for (commands, ends) in (1..=22).flat_map(|n| [(n, false), (n, true)]) {
         let (stepper, writer) = stepped(&server).await;
         let tokens = [LeaseToken::random(), LeaseToken::random(), LeaseToken::random()];
         let [first, second, lease] = tokens;
@@ -154,8 +158,8 @@ async fn a_hold_between_the_commands_of_another_ones_end() {
             });
         let why = format!("after {commands}, {ends}: {end:?}, {others:?}");
         assert!(matches!(end, Ok(HoldEnd::Alone | HoldEnd::Overlapped)), "{why}");
-        // Its place was left with the sixteenth.
-        if commands < 16 {
+        // Its place was left with the thirteenth.
+        if commands < 13 {
             assert_eq!(end, Ok(HoldEnd::Overlapped), "{why}");
             assert_ne!(others, Some(HoldEnd::Alone), "{why}");
         }
@@ -177,7 +181,7 @@ async fn a_hold_between_the_commands_of_another_ones_end() {
 #[tokio::test]
 async fn a_load_between_the_commands_of_a_holds_end() {
     let (server, tier) = serving().await;
-    for (commands, claim) in (1..25).flat_map(|n| [(n, Claim::IfFree), (n, Claim::ByForce)]) {
+    for (commands, claim) in (1..22).flat_map(|n| [(n, Claim::IfFree), (n, Claim::ByForce)]) {
         let (stepper, writer) = stepped(&server).await;
         let [hold, lease, load] =
             [LeaseToken::random(), LeaseToken::random(), LeaseToken::random()];
@@ -190,8 +194,12 @@ async fn a_load_between_the_commands_of_a_holds_end() {
             asked
         });
         let why = format!("{claim:?} after {commands}: {end:?}, {asked:?}");
-        assert_eq!(end, Ok(HoldEnd::Alone), "{why}");
-        assert!(commands >= 16 || asked == Lease::OnHold, "{why}");
+        let expected = match claim {
+            Claim::IfFree => vec![HoldEnd::Alone],
+            Claim::ByForce => vec![HoldEnd::Alone, HoldEnd::Overlapped],
+        };
+        assert!(expected.contains(end.as_ref().unwrap()), "{why}");
+        assert!(commands >= 13 || asked == Lease::OnHold, "{why}");
         let filled = [
             writer.fill(b"k", lease, NEW, LIFE).await == Ok(Fill::Stored),
             tier.fill(b"k", load, NEW, LIFE).await == Ok(Fill::Stored),
@@ -221,7 +229,7 @@ async fn eight_writers_hold_a_key_and_the_ninth_is_refused() {
         matches!(&refused, Err(TierError::Refused(words)) if words.contains("eight")),
         "{refused:?}"
     );
-    tier.hold(b"k", first[3], LIFE).await.unwrap();
+    assert_eq!(tier.renew_hold(b"k", first[3], LIFE).await, Ok(true));
     assert_eq!(tier.end_hold(b"k", first[3], None).await, Ok(HoldEnd::Overlapped));
     tier.hold(b"k", *last, LIFE).await.unwrap();
     for hold in first.iter().filter(|hold| **hold != first[3]).chain([last]) {
@@ -241,6 +249,8 @@ async fn an_evicted_hold_is_lost_and_what_was_filled_meanwhile_goes() {
     for place in 0..8 {
         server.ask(&format!("md {{k}}h{place}")).await.unwrap();
     }
+    let asked = tier.lease(b"k", load, LIFE, Claim::IfFree).await;
+    assert_eq!(asked, Ok(Lease::Held(None)), "its mark is in the way, once");
     assert_eq!(tier.lease(b"k", load, LIFE, Claim::IfFree).await, Ok(Lease::Granted(None)));
     assert_eq!(tier.fill(b"k", load, OLD, LIFE).await, Ok(Fill::Stored), "the key is open early");
     tier.lease(b"k", late, LIFE, Claim::IfFree).await.unwrap();
@@ -250,22 +260,68 @@ async fn an_evicted_hold_is_lost_and_what_was_filled_meanwhile_goes() {
         assert_ne!(tier.fill(b"k", token, OLD, LIFE).await, Ok(Fill::Stored));
     }
     tier.hold(b"k", hold, LIFE).await.unwrap();
-    assert_eq!(server.ask("md {k}hx").await.unwrap(), "HD");
+    assert_eq!(server.ask("md {k}:l").await.unwrap(), "HD");
     let end = tier.end_hold(b"k", hold, Some((load, LIFE))).await;
     assert_eq!(end, Ok(HoldEnd::Overlapped), "whether another came cannot be told");
     is_open(&tier, "it has ended").await;
 }
 
-/// One process begins a hold and another ends it, as nobody should.
+/// 1. A hold's end has executed some of its commands. 2. One who wrote without a hold that stands is acknowledged. 3. It
+/// goes on: what it wrote is older.
 #[tokio::test]
-async fn a_hold_of_another_process_is_ended_and_not_called_alone() {
-    let (server, tier) = serving().await;
-    let other = Memcached::new(&server.address()).unwrap();
-    let hold = LeaseToken::random();
-    tier.hold(b"k", hold, LIFE).await.unwrap();
-    assert_eq!(other.end_hold(b"k", hold, None).await, Ok(HoldEnd::Overlapped));
-    assert_eq!(tier.end_hold(b"k", hold, None).await, Ok(HoldEnd::Lost));
-    is_open(&tier, "it has ended").await;
+async fn a_writer_without_a_hold_between_the_commands_of_a_holds_end() {
+    let (server, other) = serving().await;
+    for (commands, way) in (1..=22).flat_map(|n| (0..4).map(move |way| (n, way))) {
+        let (stepper, writer) = stepped(&server).await;
+        let [hold, lost, lease] =
+            [LeaseToken::random(), LeaseToken::random(), LeaseToken::random()];
+        writer.hold(b"k", hold, LIFE).await.unwrap();
+        stepper.hold_after(commands);
+        let (end, ()) = tokio::join!(writer.end_hold(b"k", hold, Some((lease, LIFE))), async {
+            stepper.is_holding().await;
+            match way {
+                0 => other.delete(b"k").await.unwrap(),
+                1 => _ = other.set(b"k", NEW, LIFE).await.unwrap(),
+                2 => assert_eq!(other.end_hold(b"k", lost, None).await, Ok(HoldEnd::Lost)),
+                _ => assert_eq!(other.renew_hold(b"k", lost, LIFE).await, Ok(false)),
+            }
+            stepper.let_go();
+        });
+        let why = format!("{way} after {commands}: {end:?}");
+        assert!(commands >= 13 || end == Ok(HoldEnd::Overlapped), "{why}");
+        assert_ne!(writer.fill(b"k", lease, OLD, LIFE).await, Ok(Fill::Stored), "{why}");
+        assert_ne!(stored(&other).await, Some(OLD), "{why}");
+        if way == 3 {
+            other.end_hold(b"k", lost, None).await.unwrap();
+        }
+        other.delete(b"k").await.unwrap();
+        is_open(&other, &why).await;
+    }
+}
+
+/// 1. A hold has executed some of its commands. 2. Another begins. 3. The first goes on. Neither has a mark that would make
+/// it alone if the other's writer died now.
+#[tokio::test]
+async fn of_two_holds_that_begin_at_once_neither_is_alone_later() {
+    let (server, other) = serving().await;
+    // Nine looks; the mark, the place, a drop, and nine looks.
+    for commands in 1..=21 {
+        let (stepper, writer) = stepped(&server).await;
+        let holds = [LeaseToken::random(), LeaseToken::random()];
+        stepper.hold_after(commands);
+        let (held, ()) = tokio::join!(writer.hold(b"k", holds[0], LIFE), async {
+            stepper.is_holding().await;
+            other.hold(b"k", holds[1], LIFE).await.unwrap();
+            stepper.let_go();
+        });
+        assert_eq!(held, Ok(()), "after {commands}");
+        let mark = server.ask("mg {k}:l v").await.unwrap();
+        assert!(mark.starts_with("EN"), "after {commands}: {mark}");
+        for (tier, hold) in [(&writer, holds[0]), (&other, holds[1])] {
+            assert_eq!(tier.end_hold(b"k", hold, None).await, Ok(HoldEnd::Overlapped));
+        }
+        is_open(&other, "both have ended").await;
+    }
 }
 
 /// Every way to lose the connection or the number of the lease's item.

@@ -146,6 +146,13 @@ async fn what_is_evicted_is_told(policy: &str) {
     for token in [late, end_lease] {
         assert_eq!(tier.fill(b"k", token, OLD, LIFE).await, Ok(Fill::Refused), "nor comes back");
     }
+    // Its mark alone: whether somebody came cannot be told.
+    tier.hold(b"k", hold, LIFE).await.unwrap();
+    let dropped = redis::cmd("DEL").arg("{k}:l").query_async(&mut small.direct).await;
+    assert_eq!(dropped, Ok(1));
+    assert_eq!(tier.renew_hold(b"k", hold, LIFE).await, Ok(true), "it stands");
+    let end = tier.end_hold(b"k", hold, Some((end_lease, LIFE))).await;
+    assert_eq!(end, Ok(HoldEnd::Overlapped));
     // Two holds of a key are one item, and go together.
     let other = LeaseToken::random();
     for hold in [hold, other] {
@@ -350,10 +357,14 @@ async fn a_full_server_refuses_and_lets_go() {
     }
     assert_eq!(tier.renew(b"leased", leased, LIFE).await, Ok(true));
     assert_eq!(tier.fill(b"leased", leased, OLD, LIFE).await, Err(oom.clone()));
-    assert_eq!(tier.end_hold(b"old", token, None).await, Ok(HoldEnd::Alone));
+    assert_eq!(tier.end_hold(b"old", token, None).await, Ok(HoldEnd::Overlapped), "a set came");
+    tier.hold(b"old", token, LIFE).await.unwrap();
+    assert_eq!(tier.renew_hold(b"old", token, LIFE).await, Ok(true));
+    let end = tier.end_hold(b"old", token, Some((lease, LIFE))).await;
+    assert_eq!(end, Ok(HoldEnd::Alone), "there is room for its mark");
+    assert_eq!(tier.fill(b"old", lease, OLD, LIFE).await, Err(oom));
     let end = tier.end_hold(b"held", hold, Some((lease, LIFE))).await;
-    assert_eq!(end, Ok(HoldEnd::Alone));
-    assert_eq!(tier.fill(b"held", lease, OLD, LIFE).await, Err(oom));
+    assert_eq!(end, Ok(HoldEnd::Overlapped), "a set came here too");
     limit(&mut small.direct, "4mb").await;
     for key in [b"held".as_slice(), b"leased", b"other", b"old"] {
         assert_eq!(tier.get(key).await, Ok(None));

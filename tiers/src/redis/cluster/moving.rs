@@ -12,12 +12,14 @@
 //!   what it reads is no older than the lease.
 //! - `displace` drops both, and what is absent from the source stays absent there. The rest happens on the
 //!   target in one atomic step, by a script that names the lease and touches the value too. Then it looks for holds.
-//! - `hold` holds, then drops lease and value. A lease that was taken before it falls with them, and one that is taken
-//!   after it finds the hold: there is no third. It leaves no mark, so it will not have been alone.
-//! - `renew_hold` does the same, but leaves the mark of a hold that stood, and lets it live longer: the hold may end
-//!   when the slot has arrived.
-//! - `end_hold` drops lease and value, and then the hold. Whether it was alone would take all three keys at once, so it
-//!   never says so, and grants no lease.
+//! - `hold` puts its mark over the lease, holds, and then drops the value, and the lease if that is not its mark. A
+//!   lease that was taken before it falls, and one that is taken after it finds the hold: there is no third. If others
+//!   hold, the mark goes too. Of two that begin at once the later mark takes the earlier one away for good, and the hold
+//!   that came later finds the other one; so neither is alone.
+//! - `renew_hold` holds, and drops the same. The mark of a hold that stood lives longer; it is never put back.
+//! - `end_hold` puts the lease that is to follow in its mark's place *while the hold still stands*, and drops the value;
+//!   then the hold goes, and it is looked whether the lease still stands. If not, or if others hold, it was not alone, and
+//!   the lease goes too. So nobody comes between, and where it stops nobody fills.
 //! - `fill` needs lease and value on one node. A lease that stands on the target was taken there, so the old
 //!   value is dropped from the source, where nothing can put it back, and a script as above does the rest.
 //!   A lease that still stands on the source was taken before the slot began to move; it is waited for a
@@ -56,6 +58,29 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then
 elseif not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then
   return 0
 end
+return 1",
+    )
+});
+
+/// Puts a hold's mark where the lease is (`KEYS[1]`; `ARGV`: mark, life).
+static MARK: std::sync::LazyLock<Script> = std::sync::LazyLock::new(|| {
+    Script::new(
+        r"
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1",
+    )
+});
+
+/// Drops the lease (`KEYS[1]`), unless it is this mark or token (`ARGV[1]`), in whose place another is put if one is
+/// told (`ARGV`: .., token, life). Says whether it was.
+static KEEP: std::sync::LazyLock<Script> = std::sync::LazyLock::new(|| {
+    Script::new(
+        r"
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  redis.call('UNLINK', KEYS[1])
+  return 0
+end
+if ARGV[2] then redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) end
 return 1",
     )
 });
@@ -141,7 +166,7 @@ impl<'a> Moving<'a> {
         self.or_give_up(token, budget).await
     }
 
-    /// Holds the key, then drops what it has, but the mark of a hold that stood. Says whether it did.
+    /// Holds the key, then drops what it has, but a mark that may stay. Says whether the hold stood.
     pub(in super::super) async fn hold(
         &self,
         token: LeaseToken,
@@ -149,27 +174,59 @@ impl<'a> Moving<'a> {
         hold: Hold,
         budget: &mut Budget,
     ) -> Result<bool, TierError> {
-        let arguments: [&[u8]; 3] = [token.as_bytes(), life.as_bytes(), hold.word()];
-        let stood = self.run(&HOLD, &self.holds, &arguments, budget).await?.integer()? != 0;
-        if stood {
-            let mark: [&[u8]; 2] = [&token.hold_mark(), life.as_bytes()];
-            let is_marked = self.run(&RENEW, &self.lease, &mark, budget).await?.integer()? != 0;
-            if is_marked {
-                return self.drop_key(self.key, budget).await.map(|()| true);
-            }
+        let mark = token.hold_mark();
+        let marking: [&[u8]; 2] = [&mark, life.as_bytes()];
+        if hold == Hold::Begins {
+            self.run(&MARK, &self.lease, &marking, budget).await?;
         }
-        self.delete(budget).await.map(|()| stood)
+        let arguments: [&[u8]; 3] = [token.as_bytes(), life.as_bytes(), hold.word()];
+        let held = self.run(&HOLD, &self.holds, &arguments, budget).await?.integer()?;
+        match (hold, held) {
+            (Hold::Begins, 0) => _ = self.keep(&[&mark], budget).await?,
+            (Hold::Renewed, 1) => {
+                if self.keep(&[&mark], budget).await? {
+                    self.run(&RENEW, &self.lease, &marking, budget).await?;
+                }
+            }
+            // Others hold, or it was gone; or it began before, and nobody knows what became of its first mark.
+            _ => self.drop_key(&self.lease, budget).await?,
+        }
+        self.drop_key(self.key, budget).await.map(|()| held == 1)
     }
 
-    /// Drops what the key has, then ends the hold.
+    /// Lets the lease follow, drops the value, then ends the hold, and looks whether anybody came.
     pub(in super::super) async fn end_hold(
         &self,
         token: LeaseToken,
+        lease: Option<(LeaseToken, &str)>,
         budget: &mut Budget,
     ) -> Result<HoldEnd, TierError> {
-        self.delete(budget).await?;
+        let mark = token.hold_mark();
+        let mut swap: Vec<&[u8]> = vec![&mark];
+        if let Some((lease, life)) = &lease {
+            swap.extend([lease.as_bytes().as_slice(), life.as_bytes()]);
+        }
+        let was_alone = self.keep(&swap, budget).await?;
+        self.drop_key(self.key, budget).await?;
+        let standing = lease.as_ref().map_or(mark.as_slice(), |(lease, _)| lease.as_bytes());
         let end = self.run(&END_HOLD, &self.holds, &[token.as_bytes()], budget).await;
-        end.and_then(|answer| reply::hold_end(answer.value))
+        let end = match end.and_then(Answer::integer) {
+            Ok(0) => Ok(HoldEnd::Lost),
+            Ok(3) if was_alone => self.keep(&[standing], budget).await.map(|stands| match stands {
+                true => HoldEnd::Alone,
+                false => HoldEnd::Overlapped,
+            }),
+            ended => ended.map(|_| HoldEnd::Overlapped),
+        };
+        if lease.is_none() || end != Ok(HoldEnd::Alone) {
+            let _ = self.run(&RELEASE, &self.lease, &[standing], budget).await;
+        }
+        end
+    }
+
+    /// Drops the lease, unless it is what is told.
+    async fn keep(&self, arguments: &[&[u8]], budget: &mut Budget) -> Result<bool, TierError> {
+        Ok(self.run(&KEEP, &self.lease, arguments, budget).await?.integer()? != 0)
     }
 
     async fn take_lease(

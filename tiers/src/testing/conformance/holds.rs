@@ -22,14 +22,15 @@ pub(super) async fn leases_are_renewed_and_keys_are_held(tier: &dyn RemoteTier) 
         nothing_is_leased_or_stored_on_hold(tier, &key).await;
         the_first_of_two_holds_does_not_open_the_key(tier, &key).await;
         a_lease_follows_a_hold_that_was_alone(tier, &key).await;
+        who_writes_besides_is_remembered(tier, &key).await;
     }
     a_hold_is_of_one_key(tier).await;
     // Those that wait, each with keys of its own.
     let renewals = join(a_renewal_keeps_a_lease(tier), a_renewal_takes_no_lease(tier));
     let holds =
         join3(a_hold_is_renewed(tier), what_ends_is_said(tier), a_hold_ends_by_itself(tier));
-    join(renewals, holds).await;
-    holds_outlast_what_drops_values(tier).await;
+    join3(renewals, holds, a_hold_that_is_gone_is_renewed(tier)).await;
+    clears_are_remembered(tier).await;
 }
 
 /// Waits until what lived so long is over, whatever the tier counts in.
@@ -43,6 +44,21 @@ async fn is_on_hold(tier: &dyn RemoteTier, key: &[u8], why: &str) {
         let lease = tier.lease(key, LeaseToken::random(), LIFE, claim).await;
         assert_eq!(lease, Ok(Lease::OnHold), "{claim:?}: {why}");
     }
+}
+
+/// Asks for the lease as a load does, of which no tier may think that it writes.
+async fn is_held(tier: &dyn RemoteTier, key: &[u8], why: &str) {
+    let lease = tier.lease(key, LeaseToken::random(), LIFE, Claim::IfFree).await;
+    assert_eq!(lease, Ok(Lease::OnHold), "{why}");
+}
+
+/// Ends a hold that was not alone; it gets no lease.
+async fn ends_overlapped(tier: &dyn RemoteTier, key: &[u8], hold: LeaseToken, why: &str) {
+    let lease = LeaseToken::random();
+    let end = tier.end_hold(key, hold, Some((lease, LIFE))).await;
+    assert_eq!(end, Ok(HoldEnd::Overlapped), "{why}");
+    assert_eq!(tier.fill(key, lease, bytes("v"), LIFE).await, Ok(Fill::Refused), "{why}");
+    assert_eq!(stored(tier, key).await, None, "{why}");
 }
 
 /// Nothing is left of leases and holds.
@@ -136,7 +152,7 @@ async fn nothing_is_leased_or_stored_on_hold(tier: &dyn RemoteTier, key: &[u8]) 
     let many = tier.set_many(&[(key, bytes("set"), LIFE), (b"beside", bytes("v"), LIFE)]).await;
     assert_eq!(many, [Ok(Fill::Refused), Ok(Fill::Stored)]);
     assert_eq!(stored(tier, key).await, None);
-    assert_eq!(tier.end_hold(key, hold, None).await, Ok(HoldEnd::Alone));
+    assert_eq!(tier.end_hold(key, hold, None).await, Ok(HoldEnd::Overlapped), "a set");
     assert_eq!(tier.fill(key, load, bytes("stale"), LIFE).await, Ok(Fill::Refused), "still");
     assert_eq!(tier.fill(key, token, bytes("v"), LIFE).await, Ok(Fill::Refused), "still");
     granted(tier, key, token).await;
@@ -170,6 +186,8 @@ async fn the_first_of_two_holds_does_not_open_the_key(tier: &dyn RemoteTier, key
 async fn a_lease_follows_a_hold_that_was_alone(tier: &dyn RemoteTier, key: &[u8]) {
     let (hold, lease) = (LeaseToken::random(), LeaseToken::random());
     tier.hold(key, hold, LIFE).await.unwrap();
+    is_held(tier, key, "a load comes").await;
+    assert_eq!(tier.get(key).await, Ok(None), "and reads");
     assert_eq!(tier.end_hold(key, hold, Some((lease, LIFE))).await, Ok(HoldEnd::Alone));
     let other = tier.lease(key, LeaseToken::random(), LIFE, Claim::IfFree).await;
     assert_eq!(other, Ok(Lease::Held(None)), "the lease stands");
@@ -187,23 +205,71 @@ async fn a_lease_follows_a_hold_that_was_alone(tier: &dyn RemoteTier, key: &[u8]
     is_open(tier, key, "ended").await;
 }
 
+/// Whoever may have written without a hold that stands, and so is not seen among those.
+async fn who_writes_besides_is_remembered(tier: &dyn RemoteTier, key: &[u8]) {
+    for way in ["delete", "delete_many", "set", "set_many", "lost", "renewed"] {
+        let (hold, other) = (LeaseToken::random(), LeaseToken::random());
+        tier.hold(key, hold, LIFE).await.unwrap();
+        match way {
+            "delete" => tier.delete(key).await.unwrap(),
+            "delete_many" => assert_eq!(tier.delete_many(&[key]).await, [Ok(())]),
+            "set" => assert_eq!(tier.set(key, bytes("v"), LIFE).await, Ok(Fill::Refused)),
+            "set_many" => {
+                let many = tier.set_many(&[(key, bytes("v"), LIFE)]).await;
+                assert_eq!(many, [Ok(Fill::Refused)]);
+            }
+            "lost" => assert_eq!(tier.end_hold(key, other, None).await, Ok(HoldEnd::Lost)),
+            _ => {
+                assert_eq!(tier.renew_hold(key, other, LIFE).await, Ok(false), "it never began");
+                ends_overlapped(tier, key, other, "it is back, and so is not alone").await;
+            }
+        }
+        is_on_hold(tier, key, way).await;
+        assert_eq!(tier.renew_hold(key, hold, LIFE).await, Ok(true), "{way}");
+        ends_overlapped(tier, key, hold, way).await;
+        is_open(tier, key, way).await;
+    }
+}
+
 async fn a_hold_is_renewed(tier: &dyn RemoteTier) {
-    let (hold, other) = (LeaseToken::random(), LeaseToken::random());
+    let (hold, other, lease) = (LeaseToken::random(), LeaseToken::random(), LeaseToken::random());
     tier.hold(b"hr", hold, SHORT).await.unwrap();
-    tier.hold(b"hr", hold, LIFE).await.unwrap();
+    assert_eq!(tier.renew_hold(b"hr", hold, LIFE).await, Ok(true));
+    assert_eq!(tier.renew_hold(b"hr", hold, LIFE).await, Ok(true), "and again");
     outlived(tier, SHORT).await;
-    is_on_hold(tier, b"hr", "it was renewed").await;
-    let end = tier.end_hold(b"hr", hold, None).await;
+    is_held(tier, b"hr", "it was renewed").await;
+    let end = tier.end_hold(b"hr", hold, Some((lease, LIFE))).await;
     assert_eq!(end, Ok(HoldEnd::Alone), "to itself it is no other");
+    assert_eq!(tier.fill(b"hr", lease, bytes("mine"), LIFE).await, Ok(Fill::Stored));
     is_open(tier, b"hr", "one hold, one end").await;
     // A renewal forgets nobody.
-    for hold in [hold, other, hold] {
+    for hold in [hold, other] {
         tier.hold(b"hr", hold, LIFE).await.unwrap();
     }
-    assert_eq!(tier.end_hold(b"hr", other, None).await, Ok(HoldEnd::Overlapped));
-    tier.hold(b"hr", hold, LIFE).await.unwrap();
-    assert_eq!(tier.end_hold(b"hr", hold, None).await, Ok(HoldEnd::Overlapped));
+    assert_eq!(tier.renew_hold(b"hr", hold, LIFE).await, Ok(true));
+    ends_overlapped(tier, b"hr", other, "the first was renewed").await;
+    is_held(tier, b"hr", "the first was renewed").await;
+    assert_eq!(tier.renew_hold(b"hr", hold, LIFE).await, Ok(true));
+    ends_overlapped(tier, b"hr", hold, "nor that the other was there").await;
     is_open(tier, b"hr", "both have ended").await;
+}
+
+/// The writer stood still for longer than its hold, and others came and went.
+async fn a_hold_that_is_gone_is_renewed(tier: &dyn RemoteTier) {
+    let hold = LeaseToken::random();
+    tier.hold(b"hg", hold, SHORT).await.unwrap();
+    outlived(tier, SHORT).await;
+    let load = LeaseToken::random();
+    granted(tier, b"hg", load).await;
+    assert_eq!(tier.fill(b"hg", load, bytes("meanwhile"), LIFE).await, Ok(Fill::Stored));
+    granted(tier, b"hg", load).await;
+    assert_eq!(tier.renew_hold(b"hg", hold, LIFE).await, Ok(false), "expired");
+    assert_eq!(stored(tier, b"hg").await, None, "the value goes");
+    assert_eq!(tier.fill(b"hg", load, bytes("v"), LIFE).await, Ok(Fill::Refused), "and the lease");
+    is_held(tier, b"hg", "it holds again").await;
+    assert_eq!(tier.renew_hold(b"hg", hold, LIFE).await, Ok(true), "it stands again");
+    ends_overlapped(tier, b"hg", hold, "others may have held meanwhile").await;
+    is_open(tier, b"hg", "it has ended").await;
 }
 
 /// The ends that are not [`HoldEnd::Alone`], and what each drops.
@@ -244,9 +310,16 @@ async fn a_hold_ends_by_itself(tier: &dyn RemoteTier) {
     // The longer one of a key does not keep the other, nor does the other's end take it along.
     tier.hold(b"two", longer, LIFE).await.unwrap();
     tier.hold(b"two", dead, SHORT).await.unwrap();
+    // Whichever of two dies without an end, and began first or second, the other was not alone.
+    tier.hold(b"first", longer, LIFE).await.unwrap();
+    tier.hold(b"first", dead, SHORT).await.unwrap();
+    tier.hold(b"second", dead, SHORT).await.unwrap();
+    tier.hold(b"second", longer, LIFE).await.unwrap();
     is_on_hold(tier, b"hd", "its life has just begun").await;
     outlived(tier, SHORT).await;
     is_open(tier, b"hd", "its writer is dead").await;
+    ends_overlapped(tier, b"first", longer, "the second died").await;
+    ends_overlapped(tier, b"second", longer, "the first died").await;
     is_on_hold(tier, b"two", "one of two is over").await;
     tier.hold(b"hd", late, LIFE).await.unwrap();
     let end = tier.end_hold(b"hd", late, None).await;
@@ -270,29 +343,25 @@ async fn a_hold_is_of_one_key(tier: &dyn RemoteTier) {
         assert_eq!(tier.fill(key, token, bytes("w"), LIFE).await, Ok(Fill::Stored));
         assert_eq!(tier.end_hold(key, hold, None).await, Ok(HoldEnd::Lost), "{key:?}");
     }
-    is_on_hold(tier, b"h", "others' ends are not its own").await;
+    is_held(tier, b"h", "others' ends are not its own").await;
     assert_eq!(tier.end_hold(b"h", hold, None).await, Ok(HoldEnd::Alone));
 }
 
-async fn holds_outlast_what_drops_values(tier: &dyn RemoteTier) {
-    for key in [b"h".as_slice(), b""] {
+async fn clears_are_remembered(tier: &dyn RemoteTier) {
+    if !tier.abilities().clears {
+        return;
+    }
+    for (key, prefix) in [(b"h".as_slice(), b"h".as_slice()), (b"h", b""), (b"", b"")] {
         let hold = LeaseToken::random();
         tier.hold(key, hold, LIFE).await.unwrap();
-        tier.delete(key).await.unwrap();
-        is_on_hold(tier, key, "deleted").await;
-        assert_eq!(tier.delete_many(&[key]).await, [Ok(())]);
-        is_on_hold(tier, key, "deleted with others").await;
-        if tier.abilities().clears {
-            for prefix in [key, b""] {
-                tier.clear(prefix, &|_| {}).await.unwrap();
-                is_on_hold(tier, key, "cleared").await;
-            }
-        }
-        let lease = LeaseToken::random();
-        let end = tier.end_hold(key, hold, Some((lease, LIFE))).await;
-        // Who deletes may have written. A tier that does not remember it takes the holder for alone.
-        assert!(matches!(end, Ok(HoldEnd::Alone | HoldEnd::Overlapped)), "{end:?}");
-        tier.delete(key).await.unwrap();
-        assert_eq!(tier.fill(key, lease, bytes("v"), LIFE).await, Ok(Fill::Refused), "a lease too");
+        tier.clear(prefix, &|_| {}).await.unwrap();
+        is_on_hold(tier, key, "cleared").await;
+        ends_overlapped(tier, key, hold, "cleared").await;
+        is_open(tier, key, "cleared").await;
     }
+    let hold = LeaseToken::random();
+    tier.hold(b"h", hold, LIFE).await.unwrap();
+    tier.clear(b"other", &|_| {}).await.unwrap();
+    let end = tier.end_hold(b"h", hold, None).await;
+    assert!(matches!(end, Ok(HoldEnd::Alone | HoldEnd::Overlapped)), "{end:?}");
 }

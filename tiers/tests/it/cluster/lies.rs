@@ -88,7 +88,7 @@ async fn a_hostile_map_ends_in_an_error() {
         let node = Scripted::start(move |_, _| answer.clone()).await;
         let tier = Redis::cluster([format!("redis://127.0.0.1:{}", node.port)]).unwrap();
         let failed = every_operation(&tier).await;
-        assert_eq!(failed.len(), 11, "{map}: {failed:?}");
+        assert_eq!(failed.len(), 12, "{map}: {failed:?}");
         assert!(!format!("{failed:?}").contains("hunter2"), "{failed:?}");
     }
 }

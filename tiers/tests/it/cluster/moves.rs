@@ -167,15 +167,18 @@ async fn holds_stand_while_a_slot_is_open() {
                 let asked = tier.lease(key, LeaseToken::random(), LIFE, Claim::ByForce).await;
                 assert_eq!(asked, Ok(Lease::OnHold), "{why}: the first to end opened it");
             }
+            assert_eq!(tier.renew_hold(key, hold, LIFE).await, Ok(true), "{why}");
             let end = tier.end_hold(key, hold, Some((lease, LIFE))).await;
-            if was_held {
-                assert_eq!(end, Ok(HoldEnd::Overlapped), "{why}");
-            } else {
-                assert_eq!(end, Ok(HoldEnd::Alone), "{why}");
-                assert_eq!(tier.renew(key, lease, LIFE).await, Ok(true), "{why}");
-                let fill = tier.fill(key, lease, value("mine"), LIFE).await;
-                assert_eq!(fill, Ok(Fill::Stored), "{why}");
-            }
+            assert_eq!(end, Ok(HoldEnd::Overlapped), "{why}: a set came");
+            assert_eq!(tier.renew_hold(key, hold, LIFE).await, Ok(false), "{why}: it has ended");
+            let asked = tier.lease(key, LeaseToken::random(), LIFE, Claim::ByForce).await;
+            assert_eq!(asked, Ok(Lease::OnHold), "{why}: it is back");
+            assert_eq!(tier.end_hold(key, hold, None).await, Ok(HoldEnd::Overlapped), "{why}");
+            tier.hold(key, hold, LIFE).await.unwrap();
+            let end = tier.end_hold(key, hold, Some((lease, LIFE))).await;
+            assert_eq!(end, Ok(HoldEnd::Alone), "{why}");
+            let fill = tier.fill(key, lease, value("mine"), LIFE).await;
+            assert_eq!(fill, Ok(Fill::Stored), "{why}");
             assert_eq!(tier.end_hold(key, other, Some((lease, LIFE))).await, Ok(HoldEnd::Lost));
             assert_eq!(tier.fill(key, lease, value("v"), LIFE).await, Ok(Fill::Refused), "{why}");
             assert_eq!(tier.get(key).await, Ok(None), "{why}");
@@ -191,7 +194,54 @@ async fn holds_stand_while_a_slot_is_open() {
     let asked = tier.lease(keys[0].as_bytes(), load, LIFE, Claim::IfFree).await;
     assert_eq!(asked, Ok(Lease::OnHold), "it was carried over too");
     let end = tier.end_hold(keys[0].as_bytes(), early, None).await;
-    assert_eq!(end, Ok(HoldEnd::Alone));
+    assert_eq!(
+        end,
+        Ok(HoldEnd::Alone),
+        "by force it has not been leased since it was carried over"
+    );
+}
+
+/// Holds that began before the move and end after it; what happens meanwhile is done in steps.
+#[tokio::test]
+async fn a_hold_outlasts_a_move_alone_unless_somebody_writes() {
+    let (cluster, tier) = serving().await;
+    let wanted = slot(b"moving");
+    let keys = keys_of(wanted, "a", 6);
+    let [hold, other, lease] = [LeaseToken::random(), LeaseToken::random(), LeaseToken::random()];
+    for key in &keys {
+        tier.hold(key.as_bytes(), hold, LIFE).await.unwrap();
+    }
+    let to = (cluster.owner(wanted).await.unwrap() + 1) % 3;
+    cluster.open_slot(wanted, to).await.unwrap();
+    for step in 0..2 {
+        for (number, key) in keys.iter().enumerate() {
+            let key = key.as_bytes();
+            assert_eq!(tier.renew_hold(key, hold, LIFE).await, Ok(true), "{number}, {step}");
+            match number {
+                0 | 1 => {}
+                2 => tier.delete(key).await.unwrap(),
+                3 => _ = tier.set(key, Bytes::new(), LIFE).await.unwrap(),
+                4 => assert_eq!(tier.end_hold(key, other, None).await, Ok(HoldEnd::Lost)),
+                _ => {
+                    tier.hold(key, other, LIFE).await.unwrap();
+                    let end = tier.end_hold(key, other, None).await;
+                    assert_eq!(end, Ok(HoldEnd::Overlapped));
+                }
+            }
+        }
+        cluster.carry_keys(wanted, to, 5).await.unwrap();
+    }
+    while cluster.carry_keys(wanted, to, 10).await.unwrap() > 0 {}
+    cluster.close_slot(wanted, to).await.unwrap();
+    for (number, key) in keys.iter().enumerate() {
+        let key = key.as_bytes();
+        assert_eq!(tier.renew_hold(key, hold, LIFE).await, Ok(true), "{number}");
+        let end = tier.end_hold(key, hold, Some((lease, LIFE))).await;
+        let expected = if number < 2 { HoldEnd::Alone } else { HoldEnd::Overlapped };
+        assert_eq!(end, Ok(expected), "{number}");
+        let is_stored = tier.fill(key, lease, Bytes::new(), LIFE).await == Ok(Fill::Stored);
+        assert_eq!(is_stored, number < 2, "{number}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
