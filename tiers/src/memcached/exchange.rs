@@ -13,7 +13,11 @@ use memcache::exp::{
     build_delete, build_get, build_noop, build_set, parse_meta_result,
 };
 
-use super::{VALUE, holds::PLACES, key::Spelling};
+use super::{
+    VALUE,
+    holds::{MARK, PLACES},
+    key::Spelling,
+};
 use crate::{Claim, Found, LeaseToken, TierError};
 
 /// One command.
@@ -183,6 +187,11 @@ impl Command {
         let mut options = DeleteOptions::default();
         options.compare_cas = Some(cas);
         Self::new(Kind::Change, build_delete(key.hold(place), &options))
+    }
+
+    /// Takes the mark of the holds away, whosever it is: nobody is alone then.
+    pub(super) fn drop_mark(key: &Spelling) -> Self {
+        Self::new(Kind::Change, build_delete(key.hold(MARK), &DeleteOptions::default()))
     }
 
     pub(super) fn noop() -> Self {

@@ -28,6 +28,7 @@
 //! 8. J takes its place later still: it began after H's end, and its drops take what H fills.
 //! 9. J finds H's place taken, before it takes its own or after: it is overlapped itself, and this process remembers
 //!    that. One that does not remember a hold, for it was begun by another process, answers overlapped too.
+//! 10. H is lost, or never was, and ends while J stands: H takes J's mark away, and J is overlapped.
 //!
 //! A hold that leaves between J's mark and J's second look, and that J does not see, was through with its writing
 //! before J's began: J is the last to write, and being alone is what that means.
@@ -58,7 +59,7 @@ use crate::{Claim, HoldEnd, LeaseToken, TierError};
 /// The places for holds.
 pub(super) const PLACES: [char; 8] = ['0', '1', '2', '3', '4', '5', '6', '7'];
 /// The place of the mark.
-const MARK: char = 'x';
+pub(super) const MARK: char = 'x';
 /// How often a place is looked for, when others take it at the same moment.
 const ATTEMPTS: usize = PLACES.len();
 /// From here on, holds whose time is over are looked for at each new one.
@@ -200,7 +201,9 @@ impl Memcached {
             let mut lent = pool.lend(&mut budget).await?;
             let seen = Seen::of(&lent.ask(&budget, &Seen::looks(key)).await?, token)?;
             let Some((place, cas)) = seen.own else {
-                lent.ask(&budget, &Command::drop_both(key)).await?;
+                // Its writer wrote all the same: whoever holds now was not alone.
+                let [lease, value] = Command::drop_both(key);
+                lent.ask(&budget, &[Command::drop_mark(key), lease, value]).await?;
                 lent.give_back();
                 self.holds.forget(token, key);
                 return Ok(HoldEnd::Lost);

@@ -103,6 +103,11 @@ for at = 1, #holds, 2 do
     last = math.max(last, ends)
   end
 end
+local function overlap()
+  for _, other in ipairs(others) do
+    if string.sub(other[2], 1, 1) ~= 'o' then redis.call('HSET', KEYS[1], other[1], 'o' .. other[2]) end
+  end
+end
 ",
             $code
         )
@@ -116,9 +121,7 @@ end
 pub(super) static HOLD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(with_holds!(
         r"
-for _, other in ipairs(others) do
-  if string.sub(other[2], 1, 1) ~= 'o' then redis.call('HSET', KEYS[1], other[1], 'o' .. other[2]) end
-end
+overlap()
 local mark = ''
 if own then mark = string.match(own, '^o*') elseif #others > 0 then mark = 'o' end
 local ends = string.format('%.0f', now + ARGV[2])
@@ -129,14 +132,14 @@ return 1"
 });
 
 /// Drops what is named besides, and the hold (`ARGV`: token; and perhaps a lease's token and life). Says 0 if it was
-/// gone, 1 if another had overlapped it, else 2; then the lease is taken, if it is asked for and the third key is its
+/// gone, and marks the others then, for its writer wrote all the same; 1 if another had overlapped it, else 2; then the lease is taken, if it is asked for and the third key is its
 /// own. A server without room for it leaves it out: its fill is refused.
 pub(super) static END_HOLD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(with_holds!(
         r"
 redis.call('HDEL', KEYS[1], ARGV[1])
 if #others > 0 then redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last)) end
-if not own then return 0 end
+if not own then overlap() return 0 end
 if string.sub(own, 1, 1) == 'o' then return 1 end
 if ARGV[2] and KEYS[3] then redis.pcall('SET', KEYS[3], ARGV[2], 'PX', ARGV[3]) end
 return 2"

@@ -43,13 +43,14 @@ enum Fault {
     EndGrantsNothing,
     EndGrantsOverlapped,
     LostIsAlone,
+    LostIsForgotten,
     OverlappedIsAlone,
     ForgetsThoseThatEnded,
 }
 
 use Fault::*;
 
-const FAULTS: [Fault; 24] = [
+const FAULTS: [Fault; 25] = [
     RenewTakes,
     RenewTakesByForce,
     RenewBringsBack,
@@ -72,6 +73,7 @@ const FAULTS: [Fault; 24] = [
     EndGrantsNothing,
     EndGrantsOverlapped,
     LostIsAlone,
+    LostIsForgotten,
     OverlappedIsAlone,
     ForgetsThoseThatEnded,
 ];
@@ -238,6 +240,9 @@ impl RemoteTier for Broken {
         lease: Option<(LeaseToken, Duration)>,
     ) -> Result<HoldEnd, TierError> {
         self.drop_both(key, self.has(EndKeepsTheValue), self.has(EndKeepsTheLease)).await;
+        if self.has(LostIsForgotten) && !self.holders(key).contains(&token) {
+            return Ok(HoldEnd::Lost);
+        }
         let mut end = self.holds.end_hold(self.place(key), token, None).await?;
         if self.has(EndOpensUnderAnother) && end != HoldEnd::Lost {
             self.end_all(key).await;
