@@ -260,6 +260,7 @@ impl<C> Tiered<C> {
         let now = self.stack.clock.now();
         let bus = self.stack.bus.as_ref().map(|bus| BusHealth {
             name: bus.name(),
+            listening: bus.is_listening(),
             proven: bus.view.proven_as_of().map(|as_of| now.saturating_duration_since(as_of)),
             max_staleness: bus.max_staleness(),
         });

@@ -374,7 +374,7 @@ impl<'a, C> Leading<'a, C> {
 
     fn fail(self, error: Error) -> (Walked, Option<Rest<'a, C>>) {
         let Self { walk, leader, ticket, session, fallback, lease, .. } = self;
-        let l2_failed = session.as_ref().is_some_and(Session::is_silent);
+        let l2_failed = session.as_ref().map_or(walk.stack.l2.is_none(), Session::is_silent);
         let now = walk.stack.clock.now();
         let walked = fallback
             .filter(|_| ticket.holds())

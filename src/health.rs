@@ -50,17 +50,19 @@ pub struct TierHealth {
 pub struct BusHealth {
     /// The bus' name: `"redis"`.
     pub name: &'static str,
-    /// How long ago it was last proven that nothing is missed; `None` while nobody listens, which the first use of the
-    /// cache begins, and after something may have been missed.
+    /// Whether somebody listens: from the first use of the cache on.
+    pub listening: bool,
+    /// How long ago it was last proven that nothing is missed; `None` while nobody listens, and after something may have
+    /// been missed.
     pub proven: Option<Duration>,
     /// How long ago that may be at most: with an older proof L1 asks L2.
     pub max_staleness: Duration,
 }
 
 impl BusHealth {
-    /// Whether it is heard.
+    /// Whether it is heard, or nobody listens yet.
     #[must_use]
     pub fn is_heard(&self) -> bool {
-        self.proven.is_some_and(|age| age <= self.max_staleness)
+        !self.listening || self.proven.is_some_and(|age| age <= self.max_staleness)
     }
 }

@@ -33,7 +33,12 @@ pub(crate) struct Pending {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Which the server has yet to drop.
     keys: HashMap<Key, u64>,
+    /// Which it has dropped, and the other processes have yet to be told of.
+    untold: HashMap<Key, u64>,
+    /// They are to be told that everything has changed, because there were too many of those.
+    all_untold: Option<u64>,
     prefixes: Vec<(Prefix, u64, Instant)>,
     tags: Vec<(Tag, u64)>,
     /// Set by an overflow: the number of the last one, and when it was.
@@ -48,12 +53,23 @@ impl State {
         // What is invalidated now may be newer than what a clear under way has seen.
         let first = self.void.replace((self.count, now)).is_none();
         (self.keys, self.prefixes, self.tags) = (HashMap::new(), Vec::new(), Vec::new());
+        (self.untold, self.all_untold) = (HashMap::new(), None);
         first
+    }
+
+    /// Tells of everything instead of single keys, if there are any.
+    fn tell_all(&mut self) {
+        if !self.untold.is_empty() {
+            self.untold = HashMap::new();
+            self.all_untold = Some(self.count);
+        }
     }
 
     fn is_empty(&self) -> bool {
         self.void.is_none()
             && self.keys.is_empty()
+            && self.untold.is_empty()
+            && self.all_untold.is_none()
             && self.prefixes.is_empty()
             && self.tags.is_empty()
     }
@@ -77,6 +93,10 @@ pub(crate) enum Standing {
 pub(crate) enum Task {
     /// Delete this key.
     Delete(Key, u64),
+    /// Tell the others of this key.
+    Tell(Key, u64),
+    /// Tell them that everything has changed.
+    TellAll(u64),
     /// Give this tag another generation.
     ChangeTag(Tag, u64),
     /// Drop what begins with this prefix, which has been pending since then.
@@ -101,6 +121,11 @@ impl Pending {
         self.any.store(true, Ordering::Release);
         state.count += 1;
         let count = state.count;
+        state.untold.remove(&key);
+        if state.keys.len() + state.untold.len() >= self.bound && !state.keys.contains_key(&key) {
+            // A bus that is away costs no more than one message, in the end.
+            state.tell_all();
+        }
         if state.void.is_some()
             || (state.keys.len() >= self.bound && !state.keys.contains_key(&key))
         {
@@ -108,6 +133,25 @@ impl Pending {
         }
         state.keys.insert(key, count);
         false
+    }
+
+    /// The server has dropped the entry of `key` after invalidation `count` was queued; the others have yet to be
+    /// told.
+    pub(crate) fn dropped(&self, key: &Key, count: u64) {
+        let mut state = self.state.lock();
+        if state.keys.get(key) == Some(&count) {
+            state.keys.remove(key);
+            state.untold.insert(key.clone(), count);
+        }
+    }
+
+    /// The others have been told of everything, after `count`.
+    pub(crate) fn confirm_all_told(&self, count: u64) {
+        let mut state = self.state.lock();
+        if state.all_untold == Some(count) {
+            state.all_untold = None;
+            self.any.store(!state.is_empty(), Ordering::Release);
+        }
     }
 
     /// Queues all keys of a prefix at `now`. Says whether this overflowed the queue.
@@ -167,10 +211,13 @@ impl Pending {
     /// The server has dropped the entry of `key` after invalidation `count` was queued.
     pub(crate) fn confirm(&self, key: &Key, count: u64) {
         let mut state = self.state.lock();
-        if state.keys.get(key) == Some(&count) {
-            state.keys.remove(key);
-            self.any.store(!state.is_empty(), Ordering::Release);
+        let State { keys, untold, .. } = &mut *state;
+        for waiting in [keys, untold] {
+            if waiting.get(key) == Some(&count) {
+                waiting.remove(key);
+            }
         }
+        self.any.store(!state.is_empty(), Ordering::Release);
     }
 
     /// The server has dropped what begins with `prefix` after invalidation `count` was queued.
@@ -203,7 +250,10 @@ impl Pending {
                 let keys = state.keys.iter().take(most).map(key);
                 let tag = |(tag, count): &(Tag, u64)| Task::ChangeTag(tag.clone(), *count);
                 let tags = state.tags.iter().map(tag);
-                keys.chain(tags).chain(state.prefixes.iter().map(prefix)).collect()
+                let tell = |(key, count): (&Key, &u64)| Task::Tell(key.clone(), *count);
+                let untold = state.untold.iter().take(most).map(tell);
+                let untold = untold.chain(state.all_untold.map(Task::TellAll));
+                keys.chain(untold).chain(tags).chain(state.prefixes.iter().map(prefix)).collect()
             }
         }
     }
@@ -212,6 +262,8 @@ impl Pending {
     pub(crate) fn len(&self) -> usize {
         let state = self.state.lock();
         state.keys.len()
+            + state.untold.len()
+            + usize::from(state.all_untold.is_some())
             + state.prefixes.len()
             + state.tags.len()
             + usize::from(state.void.is_some())

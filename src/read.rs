@@ -15,7 +15,7 @@ use tiered_tiers::{Found, LocalEntry, LocalMeta, TierError, Value};
 
 use crate::{
     Key, Outcome,
-    bus::{Bus, Proof},
+    bus::Proof,
     freshness::{self, Verdict},
     l2::Budget,
     meter::{Op, OpResult, Tier},
@@ -140,15 +140,7 @@ pub(crate) async fn settle(
     replay::start(stack);
     match stack.pending.standing(key) {
         Standing::Clear => Ok(()),
-        // The replay tries again; here it would cost each read of the key a budget.
-        Standing::Delete(_) if stack.bus.as_ref().is_some_and(Bus::is_down) => {
-            Err(TierError::Unreachable("an invalidation of this key is to be announced".into()))
-        }
-        Standing::Delete(count) => {
-            stack.drop_shared(key, budget).await?;
-            stack.pending.confirm(key, count);
-            Ok(())
-        }
+        Standing::Delete(count) => replay::drop_pending(stack, key, count, budget).await,
         Standing::Prefix => {
             Err(TierError::Unreachable("an invalidation of a prefix of this key is pending".into()))
         }

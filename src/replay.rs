@@ -14,7 +14,7 @@ use crate::{
     Key,
     bus::Change,
     key::Prefix,
-    l2::L2,
+    l2::{Budget, L2},
     pending::Task,
     stack::Stack,
     tags::{self, Tag},
@@ -114,10 +114,26 @@ async fn step(stack: &Stack) -> bool {
     for task in stack.pending.next(STEP) {
         match task {
             Task::Delete(key, count) => {
-                if stack.drop_shared(&key, &mut stack.budget()).await.is_err() {
+                if drop_pending(stack, &key, count, &mut stack.budget()).await.is_err() {
+                    return false;
+                }
+                if stack.announce(&[Change::Key(&key)], &mut stack.budget()).await.is_err() {
+                    all_answered = false;
+                    continue;
+                }
+                stack.pending.confirm(&key, count);
+            }
+            Task::Tell(key, count) => {
+                if stack.announce(&[Change::Key(&key)], &mut stack.budget()).await.is_err() {
                     return false;
                 }
                 stack.pending.confirm(&key, count);
+            }
+            Task::TellAll(count) => {
+                if stack.announce(&[Change::All], &mut stack.budget()).await.is_err() {
+                    return false;
+                }
+                stack.pending.confirm_all_told(count);
             }
             Task::ChangeTag(tag, count) => {
                 if tags::change_shared(stack, &tag, &mut stack.budget()).await.is_err() {
@@ -144,6 +160,24 @@ async fn step(stack: &Stack) -> bool {
         }
     }
     all_answered
+}
+
+/// Drops a pending key from L2, once. From then on L2 is used for it again; the other processes may have yet to be told:
+/// were it dropped again until they are, nobody could store it while the bus is away.
+pub(crate) async fn drop_pending(
+    stack: &Stack,
+    key: &Key,
+    count: u64,
+    budget: &mut Budget,
+) -> Result<(), TierError> {
+    if let Some(l2) = &stack.l2 {
+        l2.delete(&key.wire(&stack.namespace), budget).await?;
+    }
+    match stack.bus {
+        Some(_) => stack.pending.dropped(key, count),
+        None => stack.pending.confirm(key, count),
+    }
+    Ok(())
 }
 
 /// Drops what begins with `prefix` from L2, or waits until it has expired there, and then tells the other

@@ -525,6 +525,14 @@ impl RemoteTier for Odd {
     async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
         self.memory.hold(key, token, life).await
     }
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.memory.renew_hold(key, token, life).await
+    }
     async fn end_hold(
         &self,
         key: &[u8],

@@ -271,7 +271,8 @@ async fn who_comes_after_a_message_does_not_share_a_load_from_before_it() {
         go.send(()).unwrap();
         outcome
     };
-    let (slow, after) = tokio::join!(slow, after);
+    let both = tokio::time::timeout(60 * SECOND, async { tokio::join!(slow, after) }).await;
+    let (slow, after) = both.expect("it waits for the load from before");
     assert_eq!((*slow.unwrap(), after), (1, Outcome::Load));
     assert_eq!(in_l1(&b, "k").await, Some(2));
 }
@@ -449,11 +450,15 @@ async fn a_bus_between_caches_without_a_server() {
     let (a, b) = (node(), node());
     let get = async |cache: &Tiered<_>| cache.get::<u32>("k").await.unwrap().map(|value| *value);
     assert_eq!(get(&b).await, None);
+    assert_eq!(get(&a).await, None);
+    reproven(&a).await;
     reproven(&b).await;
     let mut heard = 0;
     for change in ["invalidate", "set", "invalidate_many", "prefix", "bypass", "strategy"] {
         let _ = b.set("k", 1_u32).await.unwrap();
         heard += 1;
+        // Else it would overtake A's own write.
+        has_heard(&a, heard).await;
         assert_eq!(get(&b).await, Some(1));
         let loader = || async { Ok::<_, DbDown>(2_u32) };
         match change {
@@ -576,7 +581,7 @@ async fn health_tells_of_the_bus() {
     let cache = net.node();
     let health = cache.health().await;
     let bus = health.bus.as_ref().unwrap();
-    assert_eq!((bus.name, bus.proven, health.is_whole()), ("local", None, false));
+    assert_eq!((bus.name, bus.proven, health.is_whole()), ("local", None, true), "nobody listens");
     listens(&cache).await;
     assert!(cache.health().await.is_whole());
     net.bus.inject(BusFault::Error(TierError::Timeout));

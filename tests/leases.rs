@@ -15,7 +15,7 @@ use tiered::{
     Ack, CacheStrategy, Error, Jitter, Outcome, Tiered,
     tiers::{Clock, Memory, Moka, Redis, RemoteTier},
 };
-use tiered_tiers::testing::RedisServer;
+use tiered_tiers::testing::{Fault, Faulty, Plan, RedisServer};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
@@ -101,6 +101,24 @@ async fn another_process_load_is_waited_for_and_shared() {
         assert_eq!((stats.loads, stats.lease_waits, stats.unstored_loads), (0, 1, 0));
         assert_eq!(stats.hit_l2 + stats.shared, 20, "{stats:?}");
     }
+}
+
+/// Each question of a wait has a budget of its own: all of them together take longer than one.
+#[tokio::test(start_paused = true)]
+async fn a_long_wait_for_another_process_does_not_spend_the_budget() {
+    let tier = Faulty::new(Memory::new());
+    tier.plan(Plan::Always(Fault::Delay(Duration::from_millis(20))));
+    let over = || Tiered::new(Moka::new(10), tier.clone()).build().unwrap();
+    let (holder, other) = (over(), over());
+    let (slow, task) = loading(&holder).await;
+    let ending = async {
+        tokio::time::sleep(4 * SECOND).await;
+        slow.end();
+    };
+    let (loaded, ()) = tokio::join!(load(&other, 2), ending);
+    assert_eq!(loaded, (1, Outcome::HitL2));
+    assert_eq!(other.stats().loads, 0);
+    task.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

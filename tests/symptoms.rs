@@ -304,6 +304,9 @@ impl RemoteTier for Panicking {
     async fn hold(&self, _: &[u8], _: LeaseToken, _: Duration) -> Result<(), TierError> {
         panic!("hold")
     }
+    async fn renew_hold(&self, _: &[u8], _: LeaseToken, _: Duration) -> Result<bool, TierError> {
+        panic!("renew_hold")
+    }
     async fn end_hold(
         &self,
         _: &[u8],
@@ -399,6 +402,14 @@ impl RemoteTier for Full {
     }
     async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
         self.0.hold(key, token, life).await
+    }
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.0.renew_hold(key, token, life).await
     }
     async fn end_hold(
         &self,

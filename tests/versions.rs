@@ -446,6 +446,14 @@ impl RemoteTier for SlowBeside {
     async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
         self.0.hold(key, token, life).await
     }
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.0.renew_hold(key, token, life).await
+    }
     async fn end_hold(
         &self,
         key: &[u8],

@@ -25,6 +25,8 @@ use crate::{prefix, stack::Stack, tags};
 
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// The least time from one poll to the next.
+const SHORTEST_POLL: Duration = Duration::from_micros(500);
 /// What a bus of somebody else's making may take beyond the wait.
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -80,6 +82,7 @@ impl Listener {
             let Some(clock) = self.stack.upgrade().map(|stack| stack.clock.clone()) else { return };
             // Before it is sent: what is proven is proven as of now.
             let sent = clock.now();
+            let began = tokio::time::Instant::now();
             let polled = self.poll(&follower).await;
             let Some(stack) = self.stack.upgrade() else { return };
             let Some(bus) = &stack.bus else { return };
@@ -91,6 +94,10 @@ impl Listener {
             drop(stack);
             if went_well {
                 pause = SHORTEST_PAUSE;
+                if began.elapsed() < SHORTEST_POLL {
+                    // A bus of somebody else's making that does not wait for messages.
+                    sleep(SHORTEST_POLL).await;
+                }
             } else {
                 sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -119,7 +126,6 @@ impl Listener {
             stack.meter.bus_void(why);
             bus.view.void(self.log);
         }
-        stack.meter.bus_heard(step.messages.len() as u64);
         for message in &step.messages {
             match Heard::decode(message, bus.sender) {
                 Heard::Key(key) => stack.drop_local(&key),
@@ -129,6 +135,8 @@ impl Listener {
                 Heard::Own => {}
             }
         }
+        // What is counted is done.
+        stack.meter.bus_heard(step.messages.len() as u64);
         if let Some(as_of) = step.proven {
             bus.view.prove(self.log, as_of);
         }

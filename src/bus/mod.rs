@@ -140,7 +140,7 @@ impl Bus {
         }
     }
 
-    fn is_listening(&self) -> bool {
+    pub(crate) fn is_listening(&self) -> bool {
         self.listening.load(Ordering::Acquire) != 0
     }
 
@@ -162,11 +162,6 @@ impl Bus {
         if timeout(grace, listeners.shutdown()).await.is_err() {
             self.listening.store(0, Ordering::Release);
         }
-    }
-
-    /// Whether the last thing that was asked of it has failed.
-    pub(crate) fn is_down(&self) -> bool {
-        self.is_down.load(Ordering::Relaxed)
     }
 
     pub(crate) fn max_staleness(&self) -> Duration {

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tiered_tiers::{Claim, Found, Incarnation, Lease, LeaseToken, TierError};
+use tiered_tiers::{Claim, Found, Incarnation, Lease, LeaseToken, TierError, protocol};
 
 use super::{Budget, L2};
 use crate::{
@@ -114,6 +114,6 @@ fn record(generation: &LeaseToken, run: Option<Incarnation>) -> Bytes {
 fn read(found: &Found) -> Option<Generation> {
     let (generation, run) = found.bytes.split_first_chunk::<16>()?;
     let run = u64::from_le_bytes(run.try_into().ok()?);
-    let is_current = found.incarnation.is_none_or(|present| present.get() == run);
-    is_current.then_some(*generation)
+    let run = (run != 0).then(|| Incarnation::new(run));
+    protocol::Generation::new(*generation, run).in_run(found.incarnation)
 }

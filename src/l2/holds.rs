@@ -18,7 +18,7 @@ use crate::{
 const AT_ONCE: usize = 64;
 
 impl L2 {
-    /// Drops both slots of each of `wires`, and holds them, or holds them for longer.
+    /// Drops both slots of each of `wires`, and holds them. Once for a token: for longer they are renewed.
     pub(crate) async fn hold(
         &self,
         wires: &[Vec<u8>],
@@ -26,17 +26,39 @@ impl L2 {
         life: Duration,
         budget: &mut Budget,
     ) -> Vec<Result<(), TierError>> {
+        let held = self.hold_each(wires, token, life, false, budget).await;
+        held.into_iter().map(|held| held.map(drop)).collect()
+    }
+
+    /// Drops both slots of each of `wires`, and holds them for longer; says of each whether it was held until now.
+    pub(crate) async fn renew_hold(
+        &self,
+        wires: &[Vec<u8>],
+        token: LeaseToken,
+        life: Duration,
+        budget: &mut Budget,
+    ) -> Vec<Result<bool, TierError>> {
+        self.hold_each(wires, token, life, true, budget).await
+    }
+
+    async fn hold_each(
+        &self,
+        wires: &[Vec<u8>],
+        token: LeaseToken,
+        life: Duration,
+        is_renewal: bool,
+        budget: &mut Budget,
+    ) -> Vec<Result<bool, TierError>> {
         let mut held = Vec::with_capacity(wires.len());
         for piece in wires.chunks(PIECE) {
             self.replenish(budget, !held.is_empty());
             let mut keys: Vec<BoxFuture<'_, _>> = Vec::with_capacity(piece.len());
             for wire in piece {
-                keys.push(Box::pin(self.hold_slots(wire, token, life)));
+                keys.push(Box::pin(self.hold_slots(wire, token, life, is_renewal)));
             }
             let hold = in_order(keys);
-            held.extend(
-                self.run_many(Op::Hold, budget, piece.len(), hold, |()| OpResult::Ok).await,
-            );
+            let seen = |stood: &bool| if *stood { OpResult::Ok } else { OpResult::Refused };
+            held.extend(self.run_many(Op::Hold, budget, piece.len(), hold, seen).await);
         }
         held
     }
@@ -73,11 +95,12 @@ impl L2 {
         wire: &[u8],
         token: LeaseToken,
         life: Duration,
-    ) -> Result<(), TierError> {
+        is_renewal: bool,
+    ) -> Result<bool, TierError> {
         let beside = Slot::Beside.key(wire);
-        let hold = |key| self.hold_slot(key, token, life);
+        let hold = |key| self.hold_slot(key, token, life, is_renewal);
         let (main, beside) = join(hold(wire), hold(&beside)).await;
-        main.and(beside)
+        Ok(main? & beside?)
     }
 
     async fn hold_slot(
@@ -85,9 +108,14 @@ impl L2 {
         key: &[u8],
         token: LeaseToken,
         life: Duration,
-    ) -> Result<(), TierError> {
-        match self.tier.hold(key, token, life).await {
-            Err(TierError::Unsupported(_)) => self.tier.delete(key).await,
+        is_renewal: bool,
+    ) -> Result<bool, TierError> {
+        let held = match is_renewal {
+            true => self.tier.renew_hold(key, token, life).await,
+            false => self.tier.hold(key, token, life).await.map(|()| true),
+        };
+        match held {
+            Err(TierError::Unsupported(_)) => self.tier.delete(key).await.map(|()| !is_renewal),
             held => held,
         }
     }

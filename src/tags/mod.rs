@@ -38,7 +38,10 @@ use std::{
     time::Instant,
 };
 
-use tiered_tiers::TierError;
+use tiered_tiers::{
+    TierError,
+    protocol::{self, Look, Revealing},
+};
 
 use self::{known::Known, table::Table};
 use crate::{
@@ -151,8 +154,13 @@ pub(crate) async fn change_shared(
     budget: &mut Budget,
 ) -> Result<(), TierError> {
     if let Some(l2) = &stack.l2 {
-        l2.new_generation(&names::epoch_key(&stack.namespace), budget).await?;
-        l2.new_generation(&tag.record(&stack.namespace), budget).await?;
+        for changed in protocol::Change::ORDER {
+            let key = match changed {
+                protocol::Change::Epoch => names::epoch_key(&stack.namespace),
+                protocol::Change::Generation => tag.record(&stack.namespace),
+            };
+            l2.new_generation(&key, budget).await?;
+        }
     }
     stack.announce(&[Change::Tag(tag)], budget).await
 }
@@ -257,10 +265,13 @@ impl Stack {
         let Some(l2) = &self.l2 else { return Ok(Some(Stamps::default())) };
         self.tags.reveals.store(true, Ordering::Relaxed);
         let Some(epoch) = before.epoch else { return Ok(None) };
-        // Of L2 itself: what the bus has proven may be as old as a proof.
-        let records: Vec<_> = tags.iter().map(|tag| tag.record(&self.namespace)).collect();
-        let generations = l2.generations(&records, budget).await?;
+        let mut revealing = Revealing::new(epoch);
+        while revealing.look() == Look::Generations {
+            // Of L2 itself: what the bus has proven may be as old as a proof.
+            let records: Vec<_> = tags.iter().map(|tag| tag.record(&self.namespace)).collect();
+            revealing.generations(l2.generations(&records, budget).await?);
+        }
         let now = l2.generation(&names::epoch_key(&self.namespace), budget).await?;
-        Ok((now == epoch).then(|| Stamps::new(tags, &generations)))
+        Ok(revealing.epoch(&now).map(|generations| Stamps::new(tags, &generations)))
     }
 }

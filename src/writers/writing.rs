@@ -57,8 +57,7 @@ pub(crate) struct Writing<'a> {
     pub(crate) token: LeaseToken,
     pub(crate) overwrites: Vec<Overwrite<'a>>,
     phase: Phase,
-    /// Nobody can have come in between: the hold was answered for, and did not have to be renewed. The server does
-    /// not say whether what it renews stood to that moment.
+    /// Nobody can have come in between: the hold was answered for when it began, and stood at each renewal.
     pub(crate) is_whole: bool,
 }
 
@@ -137,14 +136,15 @@ impl<'a> Writing<'a> {
     }
 
     /// Holds the keys for longer, again and again; never ends. Where the server did not answer before, they are held
-    /// from now on.
+    /// from now on, which is no beginning of a hold any more: others may have written since.
     async fn renew(&mut self) -> Infallible {
         let Some(l2) = &self.stack.l2 else { pending().await };
         for _ in 0..RENEWALS {
             tokio::time::sleep(self.stack.hold_for / 3).await;
-            self.is_whole = false;
+            let (life, mut budget) = (self.stack.hold_for, l2.budget());
+            let renewed = l2.renew_hold(&self.wires, self.token, life, &mut budget).await;
             // One that is not answered stands for a while yet, and is tried again.
-            l2.hold(&self.wires, self.token, self.stack.hold_for, &mut l2.budget()).await;
+            self.is_whole &= renewed.iter().all(|stood| *stood == Ok(true));
         }
         pending().await
     }

@@ -45,8 +45,8 @@ pub(crate) const RECORD: &[Mutant] = &[
         name: "single_hold_slot",
         fault: "there is one place for holds, and who comes takes it",
         swaps: &[(
-            "        let overlapped = !self.holds.is_empty();\n        self.overlap();\n",
-            "        let overlapped = !self.holds.is_empty();\n        self.holds.clear();\n",
+            "            let overlapped = !self.holds.is_empty();\n            self.overlap();\n",
+            "            let overlapped = !self.holds.is_empty();\n            self.holds.clear();\n",
         )],
     },
     Mutant {
@@ -77,14 +77,19 @@ pub(crate) const RECORD: &[Mutant] = &[
         name: "holds_do_not_overlap",
         fault: "a hold is forgotten by those who held before",
         swaps: &[(
-            "        let overlapped = !self.holds.is_empty();\n        self.overlap();\n",
-            "        let overlapped = !self.holds.is_empty();\n",
+            "            let overlapped = !self.holds.is_empty();\n            self.overlap();\n",
+            "            let overlapped = !self.holds.is_empty();\n",
         )],
     },
     Mutant {
         name: "later_hold_is_alone",
         fault: "a hold takes itself for alone though others stand",
         swaps: &[("let overlapped = !self.holds.is_empty();", "let overlapped = false;")],
+    },
+    Mutant {
+        name: "renewed_hold_is_alone",
+        fault: "a hold that had run out is renewed as if it had been alone",
+        swaps: &[("end, overlapped: true });", "end, overlapped: false });")],
     },
     Mutant {
         name: "end_keeps_the_value",

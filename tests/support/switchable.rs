@@ -234,6 +234,14 @@ impl RemoteTier for Switchable {
     async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
         self.pass(key, self.inner.hold(key, token, life)).await?
     }
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.pass(key, self.inner.renew_hold(key, token, life)).await?
+    }
     async fn end_hold(
         &self,
         key: &[u8],

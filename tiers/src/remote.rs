@@ -22,7 +22,8 @@
 //! | `clear` | dropped | dropped |
 //! | `renew` | untouched | lives longer if the token stands |
 //! | `hold` | dropped | dropped, and granted to nobody |
-//! | `end_hold` | dropped | dropped; granted again to who asks |
+//! | `renew_hold` | dropped | dropped, and granted to nobody |
+//! | `end_hold` | dropped | dropped; granted to who was alone and asks |
 //!
 //! A *hold* is a writer's: while it writes the source, what others load is not stored. The whole of it is a state
 //! machine, [`protocol::Record`](crate::protocol::Record), which every tier behaves like.
@@ -45,6 +46,10 @@ use crate::{Chain, ConfigError, TierError, protocol::HoldEnd};
 
 /// How many of a batch are under way at once, where a tier asks for them one by one.
 const AT_ONCE: usize = 64;
+
+/// The length of a hold's mark, which no token has.
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) const HOLD_MARK: usize = 17;
 
 /// Told of each step of a [`clear`](RemoteTier::clear), with the number of values it has dropped.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
@@ -104,6 +109,14 @@ impl LeaseToken {
     #[cfg(feature = "redis")]
     pub(crate) fn from_wire(bytes: [u8; 16]) -> Self {
         Self(bytes)
+    }
+
+    /// What a hold leaves in its key's lease: no token, so that nobody can fill or release it.
+    #[cfg(any(feature = "redis", feature = "memcached"))]
+    pub(crate) fn hold_mark(&self) -> [u8; HOLD_MARK] {
+        let mut mark = [b'h'; HOLD_MARK];
+        mark[1..].copy_from_slice(&self.0);
+        mark
     }
 
     /// The token as it goes over the wire.
@@ -230,15 +243,33 @@ pub trait RemoteTier: Send + Sync + Debug + 'static {
     async fn renew(&self, key: &[u8], token: LeaseToken, life: Duration)
     -> Result<bool, TierError>;
 
-    /// Drops the value and the lease of `key`, and holds it for `life`: no lease is granted, not even by force. With
-    /// a token that holds it already, for `life` from now. Several may hold a key at once.
+    /// Drops the value and the lease of `key`, and holds it for `life`: no lease is granted, not even by force. Several
+    /// may hold a key at once.
+    ///
+    /// This begins a hold, once: for longer it is [renewed](Self::renew_hold). A tier sends it once; a connection that
+    /// breaks is an error. A second copy might come late, and begin a hold that was over as if it had been alone all
+    /// the time.
     ///
     /// A late command of a holder that gave up holds the key until its life is over, and harms nothing else. After an
-    /// error, or when the future is dropped, the key may or may not be held, and what it had may or may not be gone.
+    /// error, or when the future is dropped, the key may or may not be held, and what it had may or may not be gone;
+    /// the caller has no hold, and does not ask again with this token.
     async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError>;
 
+    /// Drops the value and the lease of `key`, and lets the hold of `token` live for `life` from now; says whether it
+    /// stood. One that is gone is back, but not as alone: nobody knows who wrote meanwhile.
+    ///
+    /// A late one holds the key until its life is over. After an error, or when the future is dropped, the hold stands
+    /// as long as before, or for `life`; it may be asked for again.
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError>;
+
     /// Drops the value and the lease of `key`, and the hold of `token`. A `lease` (its token and its life) is granted
-    /// in the same step if no other hold stood since this one began: [`HoldEnd::Alone`]. A tier that cannot tell
+    /// in the same step if the hold was [`HoldEnd::Alone`]: since it began it stood, and nobody else held the key,
+    /// ended a hold of it, though it was lost, or asked for a `delete`, `set` or `clear` of it. A tier that cannot tell
     /// answers [`HoldEnd::Overlapped`]; one that has no room for that lease lets its fill be refused.
     ///
     /// After an error the hold may or may not stand, until its life is over; it may be asked for again, and is then
@@ -375,6 +406,15 @@ impl<T: RemoteTier + ?Sized> RemoteTier for Arc<T> {
 
     async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
         (**self).hold(key, token, life).await
+    }
+
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        (**self).renew_hold(key, token, life).await
     }
 
     async fn end_hold(

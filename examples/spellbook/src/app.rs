@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tiered::{
     Postcard, Repository, Tiered,
-    tiers::{Memory, Quick, RemoteTier},
+    tiers::{Memory, Quick, RedisBus, RemoteTier},
 };
 
 use crate::{change::Changes, store::Store};
@@ -37,14 +37,28 @@ impl std::fmt::Debug for App {
     }
 }
 
+/// A cache server, and how its processes hear of each other.
+#[derive(Debug)]
+pub struct Shared {
+    /// The server.
+    pub tier: Arc<dyn RemoteTier>,
+    /// What brings changes from one process to the L1 of the others; memcached has none.
+    pub bus: Option<RedisBus>,
+}
+
 /// The cache over a server, or with nothing to install over the embedded tier. Dials nothing: a dead
 /// server keeps nobody from starting.
 ///
 /// # Errors
 /// [`tiered::Error::Config`] for settings that cannot work.
-pub fn cache(shared: Option<Arc<dyn RemoteTier>>) -> Result<Tiered, tiered::Error> {
-    let l2 = shared.unwrap_or_else(|| Arc::new(Memory::new()));
-    let builder = Tiered::new(Quick::new(LOCAL_ENTRIES), l2);
+pub fn cache(shared: Option<Shared>) -> Result<Tiered, tiered::Error> {
+    let Shared { tier, bus } =
+        shared.unwrap_or_else(|| Shared { tier: Arc::new(Memory::new()), bus: None });
+    let builder = Tiered::new(Quick::new(LOCAL_ENTRIES), tier);
+    let builder = match bus {
+        Some(bus) => builder.bus(bus),
+        None => builder,
+    };
     builder.codec(Postcard).namespace("spellbook").fresh_for(Duration::from_secs(60)).build()
 }
 

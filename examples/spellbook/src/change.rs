@@ -123,7 +123,7 @@ async fn forget_lists(cache: &Tiered) {
 
 fn tell(ack: Result<Ack, tiered::Error>) {
     match ack {
-        Ok(Ack::Done) => {}
+        Ok(Ack::Done | Ack::Superseded) => {}
         // This process holds to it at once; the others as soon as Redis answers again.
         Ok(Ack::Pending) => tracing::info!("an invalidation waits for the cache server"),
         Err(error) => tracing::error!(%error, "an invalidation failed"),

@@ -11,7 +11,9 @@ use sqlx::{
     postgres::PgConnectOptions,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
-use tiered::tiers::{Memcached, Redis, RemoteTier};
+use tiered::tiers::{Memcached, Redis};
+
+use crate::app::Shared;
 
 /// The file that is opened when nothing is said.
 const DEFAULT_DATABASE: &str = "sqlite:spellbook.db";
@@ -25,7 +27,7 @@ pub struct Config {
     /// Where the spells are kept.
     pub database: Database,
     /// The shared tier of the cache; without one it lives in this process.
-    pub shared: Option<Arc<dyn RemoteTier>>,
+    pub shared: Option<Shared>,
     /// The port on 127.0.0.1; 0 takes any that is free.
     pub port: u16,
     /// The log filter, as in `spellbook=debug,tiered=debug`.
@@ -137,7 +139,7 @@ fn shared(
     redis: Option<&str>,
     authorities: Option<&str>,
     memcached: Option<&str>,
-) -> Result<Option<Arc<dyn RemoteTier>>, ConfigError> {
+) -> Result<Option<Shared>, ConfigError> {
     let refused = |name: &str, error| ConfigError(format!("{name} cannot be used: {error}"));
     Ok(match (redis, memcached) {
         (None, None) => None,
@@ -149,12 +151,13 @@ fn shared(
                 })?;
                 redis = redis.certificate_authority(pem);
             }
-            Some(Arc::new(redis))
+            let bus = Some(redis.bus());
+            Some(Shared { tier: Arc::new(redis), bus })
         }
         (None, Some(servers)) => {
             let memcached =
                 Memcached::new(servers).map_err(|error| refused("MEMCACHED_URL", error))?;
-            Some(Arc::new(memcached))
+            Some(Shared { tier: Arc::new(memcached), bus: None })
         }
         (Some(_), Some(_)) => {
             return Err(ConfigError(
@@ -251,8 +254,8 @@ mod tests {
             "redis+sentinel://user:secret@one:26379,two:26379/mymaster/1",
         ] {
             let shared = config(&[("REDIS_URL", url)]).unwrap().shared.expect(url);
-            assert_eq!(shared.name(), "redis");
-            shared.check().unwrap();
+            assert_eq!((shared.tier.name(), shared.bus.is_some()), ("redis", true));
+            shared.tier.check().unwrap();
             assert!(!format!("{shared:?}").contains("secret"), "{shared:?}");
         }
         let missing = [("REDIS_URL", "rediss://host"), ("REDIS_CA_FILE", "no/such/file")];

@@ -23,6 +23,7 @@ pub(crate) trait Key<V>:
     fn release(&mut self, now: Tick, token: Token);
     fn delete(&mut self);
     fn hold(&mut self, now: Tick, token: Token, end: Tick);
+    fn renew_hold(&mut self, now: Tick, token: Token, end: Tick);
     fn end_hold(&mut self, now: Tick, token: Token, lease: Option<(Token, Tick)>) -> HoldEnd;
 }
 
@@ -88,6 +89,10 @@ macro_rules! adapter {
 
             fn hold(&mut self, now: $crate::Tick, token: $crate::Token, end: $crate::Tick) {
                 Record::hold(self, now, token, end);
+            }
+
+            fn renew_hold(&mut self, now: $crate::Tick, token: $crate::Token, end: $crate::Tick) {
+                Record::renew_hold(self, now, token, end);
             }
 
             fn end_hold(

@@ -24,7 +24,7 @@
 //! 7. A command that executes late, after its caller gave up: a lease near whose answer never came is never
 //!    filled under, whenever it arrives; a copy that is late meets 1, 3 or 5; a late delete only takes away.
 //! 8. A clear drops leases and values far, then leases and values near: as 1 and 3.
-//! 9. A hold, and its end, is a delete with a hold at the far tier: they drop far, then near, as 1 to 4. While it
+//! 9. A hold, its renewal, and its end, is a delete with a hold at the far tier: they drop far, then near, as 1 to 4. While it
 //!    stands nothing is stored far, so there is nothing to copy; a near tier knows of no holds.
 //! 10. The near server comes back with old data, and has a copy again, or a lease, that 1 to 8 had dropped: the
 //!     copy is of its earlier run, and none; so is one that is made under that lease, for its run was asked before it.
@@ -247,6 +247,18 @@ impl<N: RemoteTier, F: RemoteTier> RemoteTier for Chain<N, F> {
         let far = self.far.hold(key, token, life).await;
         let near = self.near.delete(key).await;
         far.and(near)
+    }
+
+    /// As [`hold`](Self::hold): far, then near.
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        let far = self.far.renew_hold(key, token, life).await;
+        let near = self.near.delete(key).await;
+        far.and_then(|stood| near.map(|()| stood))
     }
 
     /// As [`hold`](Self::hold): far, then near.

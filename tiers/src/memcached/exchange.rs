@@ -13,12 +13,8 @@ use memcache::exp::{
     build_delete, build_get, build_noop, build_set, parse_meta_result,
 };
 
-use super::{
-    VALUE,
-    holds::{MARK, PLACES},
-    key::Spelling,
-};
-use crate::{Claim, Found, LeaseToken, TierError};
+use super::{VALUE, holds::PLACES, key::Spelling};
+use crate::{Claim, Found, LeaseToken, TierError, remote::HOLD_MARK};
 
 /// One command.
 #[derive(Clone, Debug)]
@@ -137,7 +133,8 @@ impl Command {
         emptied.into_iter().chain(Self::look_for_holds(key)).collect()
     }
 
-    /// Lets the lease's item live for so many seconds, if it still has the number `cas`.
+    /// Stores a token in the lease's item for so many seconds, if that still has the number `cas`: a lease lives longer,
+    /// or takes the place of a mark.
     pub(super) fn renew(key: &Spelling, token: LeaseToken, seconds: u32, cas: u64) -> Self {
         let mut options = SetOptions::default();
         options.ttl = Some(seconds);
@@ -153,7 +150,15 @@ impl Command {
         PLACES.map(|place| Self::new(Kind::Read, build_get(key.hold(place), &options))).into_iter()
     }
 
-    /// Reads what is in a place for a hold, or the mark, and its number.
+    /// Writes a hold's mark where the lease is, whoever has that; if a number is told, only while it has that.
+    pub(super) fn mark(key: &Spelling, token: LeaseToken, seconds: u32, cas: Option<u64>) -> Self {
+        let mut options = SetOptions::default();
+        options.ttl = Some(seconds);
+        options.compare_cas = cas;
+        Self::new(Kind::Change, build_set(&key.lease, token.hold_mark().as_slice(), &options))
+    }
+
+    /// Reads what is in a place for a hold, and its number.
     pub(super) fn look_at_hold(key: &Spelling, place: char) -> Self {
         let mut options = GetOptions::default();
         options.return_cas = true;
@@ -168,17 +173,17 @@ impl Command {
         Self::new(Kind::Change, build_set(key.hold(place), token.as_bytes().as_slice(), &options))
     }
 
-    /// Writes a token into a place, or into the mark; if a number is told, only while it has that.
-    pub(super) fn write_place(
+    /// Writes a token into its place anew, for longer, if that still has the number `cas`.
+    pub(super) fn keep_place(
         key: &Spelling,
         place: char,
         token: LeaseToken,
         seconds: u32,
-        cas: Option<u64>,
+        cas: u64,
     ) -> Self {
         let mut options = SetOptions::default();
         options.ttl = Some(seconds);
-        options.compare_cas = cas;
+        options.compare_cas = Some(cas);
         Self::new(Kind::Change, build_set(key.hold(place), token.as_bytes().as_slice(), &options))
     }
 
@@ -187,11 +192,6 @@ impl Command {
         let mut options = DeleteOptions::default();
         options.compare_cas = Some(cas);
         Self::new(Kind::Change, build_delete(key.hold(place), &options))
-    }
-
-    /// Takes the mark of the holds away, whosever it is: nobody is alone then.
-    pub(super) fn drop_mark(key: &Spelling) -> Self {
-        Self::new(Kind::Change, build_delete(key.hold(MARK), &DeleteOptions::default()))
     }
 
     pub(super) fn noop() -> Self {
@@ -258,6 +258,16 @@ impl Answer {
     /// Whether what was looked at is this token.
     pub(super) fn is_token(&self, token: LeaseToken) -> bool {
         self.value.as_deref() == Some(token.as_bytes().as_slice())
+    }
+
+    /// Whether what was looked at is this hold's mark.
+    pub(super) fn is_mark(&self, token: LeaseToken) -> bool {
+        self.value.as_deref() == Some(token.hold_mark().as_slice())
+    }
+
+    /// Whether what was looked at is the mark of some hold.
+    pub(super) fn is_some_mark(&self) -> bool {
+        self.value.as_ref().is_some_and(|value| value.len() == HOLD_MARK)
     }
 
     /// Whether the item is a value, and no stub.

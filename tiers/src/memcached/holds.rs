@@ -1,51 +1,49 @@
-//! Holds, of which each is an item of its own: a token in one of eight *places* beside the key, and the *mark*, the
-//! token of whoever held last.
+//! Holds, of which each is an item of its own, a token in one of eight *places* beside the key; and the *mark* of the one
+//! that is alone, which stands where the lease would.
 //!
 //! A server that runs no scripts looks at one item at a time, so whoever takes something looks at the other's items
 //! *afterwards*, on the same connection, which keeps the order:
 //!
-//! - `hold` writes the mark, takes a place, and then drops lease and value.
+//! - `hold` writes its mark over what the lease's item has, takes a place, drops the value, and looks at the places and
+//!   at the mark. If another place is taken, or the mark is gone, it drops lease and value once more.
 //! - `lease` takes the lease, and then looks at the places; if one is taken, it gives the lease up again.
 //! - `set` drops lease and value, which leaves a stub, and then looks at the places; if one is taken, it stops.
-//! - `end_hold` drops lease and value, takes the lease that is to follow while its place is still taken, leaves the
-//!   place, and then looks at the mark and at the places; if another was there, it gives the lease up again.
+//! - `end_hold` puts the lease that is to follow in the place of the mark, under the mark's number, drops the value,
+//!   leaves its place, and then looks at the places and at the lease. Without a lease it takes the mark away at last.
+//!
+//! So whatever drops the lease drops the mark: a `delete`, a `set`, another hold, another's end, also of one that was
+//! lost. No hold puts its mark back. A hold was alone if its mark stood to the end, and no other place is taken then.
+//! A load by force drops it too, which is more than need be, and costs a value that might have been stored.
 //!
 //! The interleavings of a hold H with a load L or a set S:
 //!
-//! 1. L takes the lease and finds no hold; H takes its place, and then drops lease and value: L's fill is refused.
-//! 2. H takes its place; L takes the lease and finds the place taken: given up. H's drop may come before or after.
+//! 1. L takes the lease and finds no hold; H takes its place. L's lease went under H's mark, or is found in its stead,
+//!    and is dropped then; so is what L has filled, and its number is another: L's fill is refused.
+//! 2. H takes its place; L takes the lease and finds the place taken: given up. H's mark may be gone now.
 //! 3. L fills between H's place and H's drop: its value is dropped.
 //! 4. S makes its stub and finds no hold; H takes its place, and then drops the stub: S's fill finds another number,
 //!    and S begins again and finds the hold.
 //! 5. The end of H: a load that took the lease before has lost it, one that takes it later finds the place still
-//!    taken or free. The lease that follows is by force and gives the value another number, as any claim by force.
+//!    taken or free. The value has another number, for it was dropped.
 //!
-//! Two holds, H and J, of which H ends:
+//! Two holds, H and J:
 //!
-//! 6. J's mark is there when H looks, or is gone, which is as good: overlapped. So J may have come, written and ended
-//!    in between, and its item may even have been evicted.
-//! 7. J writes its mark after H has looked at it, and takes its place before H looks at that: overlapped.
-//! 8. J takes its place later still: it began after H's end, and its drops take what H fills.
-//! 9. J finds H's place taken, before it takes its own or after: it is overlapped itself, and this process remembers
-//!    that. One that does not remember a hold, for it was begun by another process, answers overlapped too.
-//! 10. H is lost, or never was, and ends while J stands: H takes J's mark away, and J is overlapped.
+//! 6. The later of the two marks takes the other away, for good. Let it be J's.
+//! 7. H's place is taken before J looks: J finds it, and drops its own mark. Neither is alone.
+//! 8. It is taken after that: then J's stands already, and H finds it when it looks, unless it is over; or H does not
+//!    find its mark. In both cases it drops J's. Neither is alone.
+//! 9. J ended before H looked, as alone: it was through with its writing before H's begins. The lease that it got is
+//!    dropped by H, as in 1.
+//! 10. J comes when H ends. Its mark takes away H's, or the lease that followed, before H looks at it: overlapped. Or
+//!     after that: its place is taken later still, so it began after H's end, and its mark takes what H fills.
 //!
-//! A hold that leaves between J's mark and J's second look, and that J does not see, was through with its writing
-//! before J's began: J is the last to write, and being alone is what that means.
-//!
-//! A renewal stores the token anew under its item's number; `touch` would renew what another has taken since. A mark
-//! that is not one's own any more is left alone: it tells of another.
+//! A renewal stores the mark and the token anew under their items' numbers; `touch` would renew what another has taken
+//! since. One whose place is gone takes a place without a mark, and drops lease and value after that.
 //!
 //! Rejected: one item for all holds, changed under its number. A writer that dies would leave its token in it, with no
-//! end of its own by the server's clock.
+//! end of its own by the server's clock. And a mark of its own beside the lease: a `delete` does not touch it.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
-
-use tokio::time::Instant;
+use std::time::Duration;
 
 use super::{
     Memcached,
@@ -54,54 +52,14 @@ use super::{
     leases::{self, Held},
     pool,
 };
-use crate::{Claim, HoldEnd, LeaseToken, TierError};
+use crate::{HoldEnd, LeaseToken, TierError};
 
 /// The places for holds.
 pub(super) const PLACES: [char; 8] = ['0', '1', '2', '3', '4', '5', '6', '7'];
-/// The place of the mark.
-pub(super) const MARK: char = 'x';
 /// How often a place is looked for, when others take it at the same moment.
 const ATTEMPTS: usize = PLACES.len();
-/// From here on, holds whose time is over are looked for at each new one.
-const MANY: usize = 1_024;
 
-/// The holds of this process: whether one was alone when it began, and when it is over at the latest.
-#[derive(Debug, Default)]
-pub(super) struct Holds(Mutex<HashMap<(LeaseToken, Vec<u8>), Began>>);
-
-#[derive(Clone, Copy, Debug)]
-struct Began {
-    alone: bool,
-    until: Instant,
-}
-
-impl Holds {
-    /// Notes that a hold stands from now on, or longer. One that was overlapped remains so.
-    fn began(&self, token: LeaseToken, key: &Spelling, is_new: bool, began: Began) {
-        let mut holds = self.lock();
-        if holds.len() >= MANY && holds.len() == holds.capacity() {
-            let now = Instant::now();
-            holds.retain(|_, began| now < began.until);
-        }
-        let known = holds.get(&(token, key.value.clone())).map(|known| known.alone);
-        let alone = if is_new { began.alone } else { known.unwrap_or(false) };
-        holds.insert((token, key.value.clone()), Began { alone, ..began });
-    }
-
-    fn was_alone(&self, token: LeaseToken, key: &Spelling) -> bool {
-        self.lock().get(&(token, key.value.clone())).is_some_and(|began| began.alone)
-    }
-
-    fn forget(&self, token: LeaseToken, key: &Spelling) {
-        self.lock().remove(&(token, key.value.clone()));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<(LeaseToken, Vec<u8>), Began>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What the places and the mark have shown.
+/// What the places and the lease's item have shown.
 struct Seen {
     /// The own place and its number.
     own: Option<(char, u64)>,
@@ -109,18 +67,21 @@ struct Seen {
     free: Vec<char>,
     /// Whether others have some.
     others: bool,
-    /// The number of the mark, if it is one's own.
+    /// The number of the own mark.
     mark: Option<u64>,
 }
 
 impl Seen {
-    fn looks(key: &Spelling) -> Vec<Command> {
-        let looks = PLACES.into_iter().chain([MARK]);
-        looks.map(|place| Command::look_at_hold(key, place)).collect()
+    fn looks(key: &Spelling) -> impl Iterator<Item = Command> {
+        let places = PLACES.into_iter().map(|place| Command::look_at_hold(key, place));
+        places.chain([Command::look_at_lease(key)])
     }
 
     fn of(answers: &[Answer], token: LeaseToken) -> Result<Self, TierError> {
-        let (mark, places) = answers.split_last().ok_or_else(exchange::missing)?;
+        let (lease, places) = answers.split_last().ok_or_else(exchange::missing)?;
+        if places.len() != PLACES.len() {
+            return Err(exchange::missing());
+        }
         let mut seen = Self { own: None, free: Vec::new(), others: false, mark: None };
         for (place, answer) in PLACES.into_iter().zip(places) {
             if answer.is_token(token) {
@@ -131,60 +92,67 @@ impl Seen {
                 seen.free.push(place);
             }
         }
-        seen.mark = mark.cas.filter(|_| mark.is_token(token));
+        seen.mark = lease.cas.filter(|_| lease.is_mark(token));
         Ok(seen)
     }
 }
 
 impl Memcached {
+    /// Begins a hold, or renews it; says whether it stood already.
     pub(super) async fn hold_key(
         &self,
         key: &Spelling,
         token: LeaseToken,
         life: Duration,
-    ) -> Result<(), TierError> {
+        begins: bool,
+    ) -> Result<bool, TierError> {
         let (pools, mut budget) = (self.pools()?, self.budget());
         let pool = pool(&pools, self.servers.of(key))?;
         let seconds = leases::seconds(life);
+        let mut lent = pool.lend(&mut budget).await?;
         for _ in 0..ATTEMPTS {
-            let mut lent = pool.lend(&mut budget).await?;
-            let seen = Seen::of(&lent.ask(&budget, &Seen::looks(key)).await?, token)?;
+            let looks: Vec<Command> = Seen::looks(key).collect();
+            let seen = Seen::of(&lent.ask(&budget, &looks).await?, token)?;
+            if let Some((place, cas)) = seen.own {
+                let mark = seen.mark.map(|cas| Command::mark(key, token, seconds, Some(cas)));
+                let mut commands: Vec<Command> = mark.into_iter().collect();
+                let kept = commands.len();
+                commands.push(Command::keep_place(key, place, token, seconds, cas));
+                if seen.mark.is_none() {
+                    commands.push(Command::delete_lease(key));
+                }
+                commands.push(Command::delete(key));
+                let answers = lent.ask(&budget, &commands).await?;
+                if answers.get(kept).is_some_and(Answer::is_done) {
+                    lent.give_back();
+                    return Ok(true);
+                }
+                continue;
+            }
             // Never the same one first: of several at once each would lose to another.
             let lot = usize::from(token.as_bytes().first().copied().unwrap_or_default());
-            let free = seen.free.get(lot % seen.free.len().max(1)).copied();
-            let (mut commands, place) = match (seen.own, free) {
-                (Some((place, cas)), _) => {
-                    let mark = seen.mark.map(|cas| {
-                        Command::write_place(key, MARK, token, seconds.saturating_add(1), Some(cas))
-                    });
-                    let own = Command::write_place(key, place, token, seconds, Some(cas));
-                    (mark.into_iter().chain([own]).collect::<Vec<_>>(), place)
-                }
-                (None, Some(place)) => {
-                    let mark =
-                        Command::write_place(key, MARK, token, seconds.saturating_add(1), None);
-                    (vec![mark, Command::take_place(key, place, token, seconds)], place)
-                }
-                (None, None) => {
-                    lent.give_back();
-                    let words = "eight writers hold this key, and memcached has no place for more";
-                    return Err(TierError::Refused(words.into()));
-                }
+            let Some(place) = seen.free.get(lot % seen.free.len().max(1)).copied() else {
+                lent.give_back();
+                let words = "eight writers hold this key, and memcached has no place for more";
+                return Err(TierError::Refused(words.into()));
             };
-            let taken = commands.len() - 1;
-            commands.extend(Command::look_for_holds(key));
-            commands.extend(Command::drop_both(key));
-            let until = Instant::now() + Duration::from_secs(u64::from(seconds) + 1);
+            let mark = begins.then(|| Command::mark(key, token, seconds, None));
+            let mut commands: Vec<Command> = mark.into_iter().collect();
+            let taken = commands.len();
+            commands.push(Command::take_place(key, place, token, seconds));
+            commands.push(Command::delete(key));
+            commands.extend(Seen::looks(key));
             let answers = lent.ask(&budget, &commands).await?;
-            lent.give_back();
+            let after = Seen::of(answers.get(taken + 2..).unwrap_or_default(), token)?;
+            if after.others || after.mark.is_none() {
+                lent.ask(&budget, &Command::drop_both(key)).await?;
+            }
             if answers.get(taken).is_some_and(Answer::is_done) {
-                let looked = PLACES.into_iter().zip(answers.iter().skip(taken + 1));
-                let beside = looked.filter(|(other, _)| *other != place);
-                let alone = !seen.others && beside.into_iter().all(|(_, look)| !look.is_there());
-                self.holds.began(token, key, seen.own.is_none(), Began { alone, until });
-                return Ok(());
+                lent.give_back();
+                return Ok(false);
             }
         }
+        lent.give_back();
         Err(TierError::Refused("every place for a hold was taken as it fell free".into()))
     }
 
@@ -197,55 +165,72 @@ impl Memcached {
         let (pools, mut budget) = (self.pools()?, self.budget());
         let server = self.servers.of(key);
         let pool = pool(&pools, server)?;
+        let mut lent = pool.lend(&mut budget).await?;
         for _ in 0..ATTEMPTS {
-            let mut lent = pool.lend(&mut budget).await?;
-            let seen = Seen::of(&lent.ask(&budget, &Seen::looks(key)).await?, token)?;
+            let looks: Vec<Command> = Seen::looks(key).collect();
+            let seen = Seen::of(&lent.ask(&budget, &looks).await?, token)?;
             let Some((place, cas)) = seen.own else {
-                // Its writer wrote all the same: whoever holds now was not alone.
-                let [lease, value] = Command::drop_both(key);
-                lent.ask(&budget, &[Command::drop_mark(key), lease, value]).await?;
+                lent.ask(&budget, &Command::drop_both(key)).await?;
                 lent.give_back();
-                self.holds.forget(token, key);
                 return Ok(HoldEnd::Lost);
             };
-            let was_alone = self.holds.was_alone(token, key) && !seen.others && seen.mark.is_some();
-            let lease = lease.filter(|_| was_alone);
-            let mut commands = Vec::from(Command::drop_both(key));
-            if let Some((lease, life)) = lease {
-                let seconds = leases::seconds(life);
-                commands.push(Command::claim(key, lease, seconds, Claim::ByForce));
-                commands.push(Command::renumber(key));
-                commands.push(Command::look_or_stub(key, seconds));
-                commands.push(Command::look_at_lease(key));
-            }
-            commands.push(Command::leave_place(key, place, cas));
-            let left = commands.len() - 1;
-            commands.extend(Seen::looks(key));
-            let origin = lent.origin();
-            let answers = lent.ask(&budget, &commands).await?;
-            let has_left = answers.get(left).is_some_and(Answer::is_done);
-            let after = Seen::of(answers.get(left + 1..).unwrap_or_default(), token)?;
-            let alone = was_alone && has_left && !after.others && after.mark.is_some();
-            let leased = answers.get(left.saturating_sub(2)..left).unwrap_or_default();
-            if let (Some((lease, life)), [value, leased]) = (lease, leased) {
-                let cas = leased.cas.filter(|_| leased.is_token(lease));
-                match (cas, value.cas) {
-                    (Some(lease_cas), Some(value_cas)) if alone => {
-                        let lease_cas = Some(lease_cas);
-                        let held = Held { origin, life, server, lease_cas, value_cas };
-                        self.leases.remember(lease, key, held);
-                    }
-                    (Some(cas), _) => drop(lent.ask(&budget, &[Command::release(key, cas)]).await?),
-                    (None, _) => {}
+            let leave = Command::leave_place(key, place, cas);
+            let Some(mark) = seen.mark.filter(|_| !seen.others) else {
+                let [lease, value] = Command::drop_both(key);
+                let answers = lent.ask(&budget, &[lease, value, leave]).await?;
+                if answers.last().is_some_and(Answer::is_done) {
+                    lent.give_back();
+                    return Ok(HoldEnd::Overlapped);
                 }
-            }
-            lent.give_back();
+                // Its item has another number: it ran out, or a renewal was late. Look again.
+                continue;
+            };
+            let (has_left, stood) = match lease {
+                None => {
+                    let mut commands = vec![Command::delete(key), leave];
+                    commands.extend(Seen::looks(key));
+                    commands.push(Command::release(key, mark));
+                    let answers = lent.ask(&budget, &commands).await?;
+                    let [_, left, looks @ .., released] = answers.as_slice() else {
+                        return Err(exchange::missing());
+                    };
+                    let others = Seen::of(looks, token)?.others;
+                    (left.is_done(), released.is_done() && !others)
+                }
+                Some((lease, life)) => {
+                    let seconds = leases::seconds(life);
+                    let mut commands = vec![Command::renew(key, lease, seconds, mark)];
+                    commands.push(Command::delete(key));
+                    commands.push(Command::look_or_stub(key, seconds));
+                    commands.push(leave);
+                    commands.extend(Seen::looks(key));
+                    let origin = lent.origin();
+                    let answers = lent.ask(&budget, &commands).await?;
+                    let [_, _, value, left, looks @ ..] = answers.as_slice() else {
+                        return Err(exchange::missing());
+                    };
+                    let alone = left.is_done() && !Seen::of(looks, token)?.others;
+                    let found = looks.last().filter(|found| found.is_token(lease));
+                    let lease_cas = found.and_then(|found| found.cas);
+                    match (lease_cas, value.cas) {
+                        (Some(_), Some(value_cas)) if alone => {
+                            let held = Held { origin, life, server, lease_cas, value_cas };
+                            self.leases.remember(lease, key, held);
+                        }
+                        (Some(cas), _) => {
+                            lent.ask(&budget, &[Command::release(key, cas)]).await?;
+                        }
+                        (None, _) => {}
+                    }
+                    (left.is_done(), alone && lease_cas.is_some())
+                }
+            };
             if has_left {
-                self.holds.forget(token, key);
-                return Ok(if alone { HoldEnd::Alone } else { HoldEnd::Overlapped });
+                lent.give_back();
+                return Ok(if stood { HoldEnd::Alone } else { HoldEnd::Overlapped });
             }
-            // Its item has another number: it ran out, or a renewal was late. Look again.
         }
+        lent.give_back();
         Err(TierError::Refused("the hold was renewed while it was to end".into()))
     }
 

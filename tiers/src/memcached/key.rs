@@ -30,7 +30,7 @@ impl Spelling {
         Self { value, lease }
     }
 
-    /// Of one of the places for holds, on the same server; `x` is the mark of who held last.
+    /// Of one of the places for holds, on the same server.
     pub(super) fn hold(&self, place: char) -> Vec<u8> {
         [b"{".as_slice(), &self.value, b"}h", place.to_string().as_bytes()].concat()
     }
@@ -64,7 +64,7 @@ mod tests {
         for key in keys {
             let key = Spelling::of(key);
             assert_eq!(key.value.len(), 3 + 64);
-            for beside in [&key.lease, &key.hold('7'), &key.hold('x')] {
+            for beside in [&key.lease, &key.hold('7')] {
                 assert!(beside.iter().all(u8::is_ascii_graphic) && beside.len() <= 250);
             }
         }

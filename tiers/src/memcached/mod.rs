@@ -56,7 +56,7 @@ use bytes::Bytes;
 use self::{
     budget::Budget,
     exchange::{Answer, Command},
-    holds::{Holds, emptied_number},
+    holds::emptied_number,
     key::Spelling,
     leases::Leases,
     options::Options,
@@ -92,8 +92,8 @@ use crate::{ConfigError, Fill, TierError, runtimes::Runtimes};
 /// is when the server restarts. Give it room enough that what lives for seconds is not evicted.
 ///
 /// At most eight writers hold a key at once; to more of them it is refused ([`TierError::Refused`]). Where it is not
-/// certain that a hold was alone, as when another process began it, its end says that it overlapped. A hold stands up
-/// to two seconds longer than told, and a day at most.
+/// certain that a hold was alone, as when a load asked for the lease by force meanwhile, its end says that it
+/// overlapped. A hold stands up to two seconds longer than told, and a day at most.
 ///
 /// Making one touches neither a runtime nor the network. Each tokio runtime that uses the tier gets
 /// connections of its own, each for one operation at a time, and one task, with whose end they are closed.
@@ -114,7 +114,6 @@ pub struct Memcached {
     servers: Servers,
     runtimes: Runtimes<Vec<Pool>>,
     leases: Leases,
-    holds: Holds,
 }
 
 /// How often a `set` tries, when others write the same key at the same moment.
@@ -135,7 +134,6 @@ impl Memcached {
             options: Options::default(),
             runtimes: Runtimes::default(),
             leases: Leases::default(),
-            holds: Holds::default(),
         })
     }
 

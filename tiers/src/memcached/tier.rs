@@ -78,6 +78,11 @@ impl RemoteTier for Memcached {
                 Ok(Lease::Granted(found))
             }
             // Or evicted between two commands, perhaps: then nobody loads for a moment.
+            _ if lease.is_some_mark() => {
+                // Of a hold that was evicted. Of one that is just beginning it goes too, which that one sees.
+                self.give_up(server, &key, &lease).await;
+                Ok(Lease::Held(found))
+            }
             _ => Ok(Lease::Held(found)),
         }
     }
@@ -117,7 +122,16 @@ impl RemoteTier for Memcached {
     }
 
     async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
-        self.hold_key(&Spelling::of(key), token, life).await
+        self.hold_key(&Spelling::of(key), token, life, true).await.map(drop)
+    }
+
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.hold_key(&Spelling::of(key), token, life, false).await
     }
 
     async fn end_hold(

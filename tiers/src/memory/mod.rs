@@ -163,6 +163,18 @@ impl RemoteTier for Memory {
         store.put(key, now, hold, |record, ()| record.is_held_by(now, &token))
     }
 
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        let (mut store, now) = self.swept();
+        let until = end(now, life.max(Duration::from_nanos(1)));
+        let renew = |record: &mut Record| record.renew_hold(now, token, until);
+        store.put(key, now, renew, |record, _| record.is_held_by(now, &token))
+    }
+
     async fn end_hold(
         &self,
         key: &[u8],

@@ -8,7 +8,8 @@
 //! | `release` | untouched | dropped, if the token stands | untouched |
 //! | `set` | stored, if nobody holds; else dropped | dropped | not alone any more |
 //! | `delete` | dropped | dropped | not alone any more |
-//! | `hold` | dropped | dropped | one more, or one renewed |
+//! | `hold` | dropped | dropped | one more |
+//! | `renew_hold` | dropped | dropped | one lives longer, or is back, but not alone |
 //! | `end_hold` | dropped | dropped; granted, if it was alone and asks for it | one less |
 //!
 //! While a hold stands, the source is being written: what is loaded now may be the old value or the new one, and
@@ -16,8 +17,7 @@
 //! first to end would open the key under the second. Each ends by the server's clock, if its writer dies.
 //!
 //! A writer that was *alone* wrote last, so what it wrote may be stored. It was not if another held meanwhile, or
-//! deleted, or ended a hold that was lost. Nor if its own hold was gone for a while, for nobody remembers who held
-//! then. That is not seen here: a renewal begins such a hold anew. So one that was renewed must not be taken for alone.
+//! deleted, or if its hold was gone for a while: others may have held then, and nobody remembers them.
 //!
 //! A server forgets what is over, and under pressure more than that: a lease that was *evicted* refuses its fill, and
 //! so costs a load. A hold that was evicted, or ran out, opens the key early; but its end still drops what was
@@ -160,17 +160,24 @@ impl<V, K: PartialEq, T: PartialOrd + Copy> Record<V, K, T> {
 
     /// Drops the value and the lease, and holds the key until `end`. A token that holds already holds longer.
     ///
-    /// The first of these messages must not come twice: a late copy would begin a hold that is over.
+    /// A second copy of this message must not come late: it would begin a hold that has ended, as if it were alone.
     pub fn hold(&mut self, now: T, token: K, end: T) {
-        self.drop_both();
-        self.holds.retain(|hold| now < hold.end);
-        if let Some(own) = self.holds.iter_mut().find(|hold| hold.token == token) {
-            own.end = end;
-            return;
+        if !self.holds_longer(now, &token, end) {
+            let overlapped = !self.holds.is_empty();
+            self.overlap();
+            self.holds.push(Hold { token, end, overlapped });
         }
-        let overlapped = !self.holds.is_empty();
-        self.overlap();
-        self.holds.push(Hold { token, end, overlapped });
+    }
+
+    /// Drops the value and the lease, and lets a hold live until `end`; says whether it stood. One that is gone is
+    /// back, but not as alone: nobody knows who wrote meanwhile.
+    pub fn renew_hold(&mut self, now: T, token: K, end: T) -> bool {
+        let stood = self.holds_longer(now, &token, end);
+        if !stood {
+            self.overlap();
+            self.holds.push(Hold { token, end, overlapped: true });
+        }
+        stood
     }
 
     /// Drops the value, the lease and this hold. If it was alone all the time, `lease` is granted.
@@ -197,6 +204,19 @@ impl<V, K: PartialEq, T: PartialOrd + Copy> Record<V, K, T> {
 
     fn overlap(&mut self) {
         self.holds.iter_mut().for_each(|hold| hold.overlapped = true);
+    }
+
+    /// Drops the value, the lease and the holds that are over. A token that holds holds until `end`; says whether it
+    /// does.
+    fn holds_longer(&mut self, now: T, token: &K, end: T) -> bool {
+        self.drop_both();
+        self.holds.retain(|hold| now < hold.end);
+        let own = self.holds.iter_mut().find(|hold| hold.token == *token);
+        let stands = own.is_some();
+        if let Some(own) = own {
+            own.end = end;
+        }
+        stands
     }
 }
 
@@ -290,7 +310,7 @@ mod tests {
         assert_eq!(key.end_hold(4, &2, Some((7, 9))), HoldEnd::Overlapped);
         assert_eq!(key.lease(4, 8, 9, Claim::IfFree), Granted::Yes);
         key.hold(5, 3, 9);
-        key.hold(8, 3, 12);
+        assert!(key.renew_hold(8, 3, 12));
         assert_eq!(key.end_hold(11, &3, Some((7, 15))), HoldEnd::Alone);
         assert!(key.fill(12, &7, "mine", 20));
         key.hold(13, 4, 14);
@@ -301,7 +321,7 @@ mod tests {
 
     #[test]
     fn who_is_not_alone_stores_nothing() {
-        let others: [fn(&mut Key); 3] = [
+        let others: [fn(&mut Key); 4] = [
             // Wrote the source without a hold, and deletes.
             |key| key.delete(),
             // Wrote under a hold of its own.
@@ -309,15 +329,21 @@ mod tests {
                 key.hold(2, 2, 9);
                 key.end_hold(3, &2, None);
             },
-            // Wrote under a hold that the server has lost, or never had.
+            // Wrote under a hold that the server has lost.
             |key| assert_eq!(key.end_hold(2, &2, None), HoldEnd::Lost),
+            // Wrote after the first hold had run out, and before it is renewed.
+            |key| {
+                key.hold(5, 2, 9);
+                key.end_hold(6, &2, None);
+                assert!(!key.renew_hold(7, 1, 12));
+            },
         ];
         for other in others {
             let mut key = Key::default();
             key.hold(1, 1, 5);
             other(&mut key);
-            assert_eq!(key.end_hold(4, &1, Some((7, 15))), HoldEnd::Overlapped);
-            assert!(!key.is_leased_to(5, &7));
+            let ended = key.end_hold(if key.is_on_hold(7) { 8 } else { 4 }, &1, Some((7, 15)));
+            assert_eq!((ended, key.is_leased_to(8, &7)), (HoldEnd::Overlapped, false));
         }
     }
 }

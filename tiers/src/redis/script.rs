@@ -5,30 +5,37 @@
 //! | [`LEASE`], [`DISPLACE`] | the value's, the lease's, the holds' |
 //! | [`FILL`] | the value's, the lease's |
 //! | [`RELEASE`], [`RENEW`] | the lease's |
-//! | [`HOLD`], [`END_HOLD`] | the holds', and what else is to be dropped: the value's and the lease's |
+//! | [`HOLD`], [`END_HOLD`] | the holds', the value's, the lease's; the first alone where the others are elsewhere |
 //!
 //! All of a key's are in its slot. Tokens and values go as raw arguments. Rejected: `SET .. IFEQ`, which redis-rs sends
 //! through lossy UTF-8 and older servers do not know, and `WATCH`, which a shared connection cannot use.
 //!
 //! # Holds
 //!
-//! A key's holds are one hash: under each token its end in milliseconds by the server's clock, and an `o` before it if
-//! another hold overlapped it. The hash expires with the hold that ends last, so that it *exists* exactly while some
-//! hold stands: that is all a lease and a `set` look at, and it costs them no script's loop. Rejected: a sorted set by
-//! end, which has no room for the mark, and a key for each hold, which a script could not name.
+//! A key's holds are one hash: under each token its end in milliseconds by the server's clock. It expires with the hold
+//! that ends last, so that it *exists* exactly while some hold stands: that is all a lease and a `set` look at, and it
+//! costs them no script's loop. Rejected: a key for each hold, which a script could not name.
+//!
+//! A hold that begins while no other stands leaves a *mark* in the lease's key: an `h` and its token. Nobody gets a
+//! lease on a held key, so the place is free; and whatever says that somebody else wrote drops what is there: a
+//! `delete`, a `clear`, the first half of a `set`, another hold, another's end. So a hold whose mark still stands at its
+//! end was alone. The mark is put there once, and never back; it ends with its hold, and one that outlives an evicted
+//! hold is no lease to anybody. Rejected: marks in the hash, which a `delete` would have to look for.
 
 use std::{sync::LazyLock, time::Duration};
 
 use ::redis::Cmd;
 
 /// Takes the lease (`ARGV`: token, life, `1` for by force) and reads the value. A token that stands
-/// already is granted again. 2 says that the key is on hold, whatever the claim.
+/// already is granted again, and a mark of a hold that is gone is in nobody's way. 2 says that the key is on hold,
+/// whatever the claim.
 pub(super) static LEASE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 if redis.call('EXISTS', KEYS[3]) == 1 then return {2, -2, false} end
 local granted = 1
-if ARGV[3] == '1' or redis.call('GET', KEYS[2]) == ARGV[1] then
+local there = redis.call('GET', KEYS[2])
+if ARGV[3] == '1' or there == ARGV[1] or (there and #there ~= #ARGV[1]) then
   redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 elseif not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
   granted = 0
@@ -81,31 +88,27 @@ return 1",
     )
 });
 
-/// Reads the holds: `stands(end)`, and the end of the longest of those that are not `ARGV[1]`'s. What is over goes.
+/// Drops the value and the lease, and reads the holds: the end of `ARGV[1]`'s own and whether it was alone until now;
+/// how many others stand, and when the last of them ends. What is over goes.
 macro_rules! with_holds {
     ($code:literal) => {
         concat!(
             r"
+local mark = 'h' .. ARGV[1]
+local is_alone = KEYS[3] and redis.call('GET', KEYS[3]) == mark
 for at = 2, #KEYS do redis.call('UNLINK', KEYS[at]) end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local own, others, last = nil, {}, 0
+local own, others, last = nil, 0, 0
 local holds = redis.call('HGETALL', KEYS[1])
 for at = 1, #holds, 2 do
-  local token, written = holds[at], holds[at + 1]
-  local ends = tonumber((string.gsub(written, 'o', '')))
+  local token, ends = holds[at], tonumber(holds[at + 1])
   if ends <= now then
     redis.call('HDEL', KEYS[1], token)
   elseif token == ARGV[1] then
-    own = written
+    own = ends
   else
-    others[#others + 1] = {token, written}
-    last = math.max(last, ends)
-  end
-end
-local function overlap()
-  for _, other in ipairs(others) do
-    if string.sub(other[2], 1, 1) ~= 'o' then redis.call('HSET', KEYS[1], other[1], 'o' .. other[2]) end
+    others, last = others + 1, math.max(last, ends)
   end
 end
 ",
@@ -114,37 +117,53 @@ end
     };
 }
 
-/// Drops what is named besides, and holds the key (`ARGV`: token, life). Others that stand are marked first: one that
-/// is refused in the middle leaves them marked, and never holds beside them unmarked.
+/// Holds the key (`ARGV`: token, life, `1` for a hold that begins and `0` for a renewal), and says whether it was held
+/// by this token already. One that begins is marked if no other stands; a renewal that finds its own gone is not, and
+/// one that finds its mark lets that live as long.
 ///
 /// A server without room lets a script go on whose first write takes something away, and this one's does.
 pub(super) static HOLD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(with_holds!(
         r"
-overlap()
-local mark = ''
-if own then mark = string.match(own, '^o*') elseif #others > 0 then mark = 'o' end
-local ends = string.format('%.0f', now + ARGV[2])
-redis.call('HSET', KEYS[1], ARGV[1], mark .. ends)
-redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.max(last, now + ARGV[2])))
-return 1"
+local ends = now + ARGV[2]
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', ends))
+redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', math.max(last, ends)))
+if not own then is_alone = ARGV[3] == '1' and others == 0 end
+if is_alone and KEYS[3] then redis.pcall('SET', KEYS[3], mark, 'PX', ARGV[2]) end
+if own then return 1 end
+return 0"
     ))
 });
 
-/// Drops what is named besides, and the hold (`ARGV`: token; and perhaps a lease's token and life). Says 0 if it was
-/// gone, and marks the others then, for its writer wrote all the same; 1 if another had overlapped it, else 2; then the lease is taken, if it is asked for and the third key is its
-/// own. A server without room for it leaves it out: its fill is refused.
+/// Ends the hold (`ARGV`: token; and perhaps a lease's token and life). Says 0 if it was gone, 1 if it was not alone,
+/// else 2; then the lease is taken, if it is asked for. A server without room for it leaves it out: its fill is refused.
 pub(super) static END_HOLD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(with_holds!(
         r"
 redis.call('HDEL', KEYS[1], ARGV[1])
-if #others > 0 then redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last)) end
-if not own then overlap() return 0 end
-if string.sub(own, 1, 1) == 'o' then return 1 end
-if ARGV[2] and KEYS[3] then redis.pcall('SET', KEYS[3], ARGV[2], 'PX', ARGV[3]) end
+if others > 0 then redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', last)) end
+if not own then return 0 end
+if others > 0 or not is_alone then return 1 end
+if ARGV[2] then redis.pcall('SET', KEYS[3], ARGV[2], 'PX', ARGV[3]) end
 return 2"
     ))
 });
+
+/// Which of the two [`HOLD`] is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    Begins,
+    Renewed,
+}
+
+impl Hold {
+    pub(super) fn word(self) -> &'static [u8] {
+        match self {
+            Self::Begins => b"1",
+            Self::Renewed => b"0",
+        }
+    }
+}
 
 /// A script and its digest.
 #[derive(Debug)]

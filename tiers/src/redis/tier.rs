@@ -16,7 +16,9 @@ use super::{
     exchange::{Answer, Repeat},
     handed_in::LeadsTo,
     reply,
-    script::{DISPLACE, END_HOLD, FILL, HOLD, LEASE, RELEASE, RENEW, holds_key, lease_key, millis},
+    script::{
+        DISPLACE, END_HOLD, FILL, HOLD, Hold, LEASE, RELEASE, RENEW, holds_key, lease_key, millis,
+    },
     servers::Servers,
 };
 use crate::{
@@ -109,6 +111,27 @@ impl Redis {
         }
     }
 
+    /// Never repeated: neither may a second copy begin a hold that is over, nor hide that it was gone.
+    async fn hold_for(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+        hold: Hold,
+    ) -> Result<bool, TierError> {
+        let (servers, mut budget) = (self.servers()?, self.budget());
+        let (lease, holds, life) = (lease_key(key), holds_key(key), millis(life));
+        let arguments: [&[u8]; 3] = [token.as_bytes(), life.as_bytes(), hold.word()];
+        let keys: [&[u8]; 3] = [&holds, key, &lease];
+        let answer = servers.run(&HOLD, &keys, &arguments, Repeat::Never, &mut budget).await;
+        if is_moving(&answer)
+            && let Servers::Cluster(cluster) = &*servers
+        {
+            return Moving::new(cluster, key).hold(token, &life, hold, &mut budget).await;
+        }
+        self.judged(answer.and_then(Answer::integer)).map(|stood| stood != 0)
+    }
+
     async fn get_within(
         &self,
         servers: &Servers,
@@ -196,17 +219,16 @@ impl RemoteTier for Redis {
     }
 
     async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
-        let (servers, mut budget) = (self.servers()?, self.budget());
-        let (lease, holds, life) = (lease_key(key), holds_key(key), millis(life));
-        let arguments: [&[u8]; 2] = [token.as_bytes(), life.as_bytes()];
-        let keys: [&[u8]; 3] = [&holds, key, &lease];
-        let answer = servers.run(&HOLD, &keys, &arguments, Repeat::Never, &mut budget).await;
-        if is_moving(&answer)
-            && let Servers::Cluster(cluster) = &*servers
-        {
-            return Moving::new(cluster, key).hold(token, &life, &mut budget).await;
-        }
-        self.judged(answer.and_then(Answer::integer)).map(drop)
+        self.hold_for(key, token, life, Hold::Begins).await.map(drop)
+    }
+
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.hold_for(key, token, life, Hold::Renewed).await
     }
 
     async fn end_hold(
@@ -227,8 +249,7 @@ impl RemoteTier for Redis {
         if is_moving(&answer)
             && let Servers::Cluster(cluster) = &*servers
         {
-            let lease = lease.as_ref().map(|(token, life)| (*token, life.as_str()));
-            return Moving::new(cluster, key).end_hold(token, lease, &mut budget).await;
+            return Moving::new(cluster, key).end_hold(token, &mut budget).await;
         }
         self.judged(answer.and_then(|answer| reply::hold_end(answer.value)))
     }

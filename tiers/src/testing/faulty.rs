@@ -240,6 +240,15 @@ impl<T: RemoteTier> RemoteTier for Faulty<T> {
         self.run(self.inner.hold(key, token, life)).await.map(drop)
     }
 
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.run(self.inner.renew_hold(key, token, life)).await.map(|(stood, _)| stood)
+    }
+
     async fn end_hold(
         &self,
         key: &[u8],

@@ -43,14 +43,13 @@ enum Fault {
     EndGrantsNothing,
     EndGrantsOverlapped,
     LostIsAlone,
-    LostIsForgotten,
     OverlappedIsAlone,
     ForgetsThoseThatEnded,
 }
 
 use Fault::*;
 
-const FAULTS: [Fault; 25] = [
+const FAULTS: [Fault; 24] = [
     RenewTakes,
     RenewTakesByForce,
     RenewBringsBack,
@@ -73,7 +72,6 @@ const FAULTS: [Fault; 25] = [
     EndGrantsNothing,
     EndGrantsOverlapped,
     LostIsAlone,
-    LostIsForgotten,
     OverlappedIsAlone,
     ForgetsThoseThatEnded,
 ];
@@ -240,9 +238,6 @@ impl RemoteTier for Broken {
         lease: Option<(LeaseToken, Duration)>,
     ) -> Result<HoldEnd, TierError> {
         self.drop_both(key, self.has(EndKeepsTheValue), self.has(EndKeepsTheLease)).await;
-        if self.has(LostIsForgotten) && !self.holders(key).contains(&token) {
-            return Ok(HoldEnd::Lost);
-        }
         let mut end = self.holds.end_hold(self.place(key), token, None).await?;
         if self.has(EndOpensUnderAnother) && end != HoldEnd::Lost {
             self.end_all(key).await;

@@ -111,6 +111,15 @@ impl RemoteTier for Broken {
         self.inner.hold(key, token, life).await
     }
 
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.inner.renew_hold(key, token, life).await
+    }
+
     async fn end_hold(
         &self,
         key: &[u8],

@@ -12,8 +12,8 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use tiered_tiers::{
-    Abilities, Claim, Fill, Found, Incarnation, Lease, LeaseToken, Memory, Progress, RemoteTier,
-    TierError,
+    Abilities, Claim, Fill, Found, HoldEnd, Incarnation, Lease, LeaseToken, Memory, Progress,
+    RemoteTier, TierError,
 };
 
 const LIFE: Duration = Duration::from_secs(600);
@@ -92,6 +92,33 @@ impl RemoteTier for Restarting {
     }
     async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
         self.inner.release(key, token).await
+    }
+    async fn renew(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.inner.renew(key, token, life).await
+    }
+    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
+        self.inner.hold(key, token, life).await
+    }
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.inner.renew_hold(key, token, life).await
+    }
+    async fn end_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        lease: Option<(LeaseToken, Duration)>,
+    ) -> Result<HoldEnd, TierError> {
+        self.inner.end_hold(key, token, lease).await
     }
     async fn incarnation(&self, _: &[u8]) -> Result<Option<Incarnation>, TierError> {
         Ok(self.run())

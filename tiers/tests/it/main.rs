@@ -155,6 +155,7 @@ async fn every_operation(
     run!("release", tier.release(b"k", token));
     run!("renew", tier.renew(b"k", token, life));
     run!("hold", tier.hold(b"k", token, life));
+    run!("renew_hold", tier.renew_hold(b"k", token, life));
     run!("end_hold", tier.end_hold(b"k", token, Some((token, life))));
     run!("set", tier.set(b"k", bytes, life));
     run!("delete", tier.delete(b"k"));

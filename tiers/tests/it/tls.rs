@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tiered_tiers::{
     Redis, RemoteTier, TierError,
-    testing::{RedisCluster, RedisServer, RedisServerBuilder, remote_tier_conforms},
+    testing::{RedisCluster, RedisServer, RedisServerBuilder, bus_conforms, remote_tier_conforms},
 };
 
 use crate::heals;
@@ -82,6 +82,7 @@ async fn redis_conforms_over_tls() {
     let tier = Redis::new(&format!("rediss://127.0.0.1:{port}/")).unwrap();
     let tier = std::sync::Arc::new(tier.certificate_authority(certificates.authority));
     remote_tier_conforms(tier.clone()).await;
+    bus_conforms(&tier.bus()).await;
     server.restart().await.unwrap();
     heals(&*tier).await;
 }
@@ -95,6 +96,7 @@ async fn redis_cluster_conforms_over_tls() {
     let cluster = RedisCluster::start_with(&settings).await.unwrap();
     let tier = Redis::new(&cluster.tls_url()).unwrap();
     let tier = tier.certificate_authority(certificates.authority);
+    bus_conforms(&tier.bus().logs(3)).await;
     remote_tier_conforms(std::sync::Arc::new(tier)).await;
     let strict = Redis::new(&cluster.tls_url()).unwrap();
     let refused = strict.get(b"k").await;
@@ -180,6 +182,7 @@ async fn redis_conforms_over_a_unix_socket() {
     let mut server = builder.start().await.unwrap();
     let tier = std::sync::Arc::new(Redis::new(&url).unwrap());
     remote_tier_conforms(tier.clone()).await;
+    bus_conforms(&tier.bus()).await;
     let third = Redis::new(&format!("{url}?db=3")).unwrap();
     third.set(b"k", Bytes::from_static(b"3"), LIFE).await.unwrap();
     assert_eq!(tier.get(b"k").await, Ok(None));

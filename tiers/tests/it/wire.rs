@@ -197,6 +197,16 @@ impl RemoteTier for Wire {
         self.run("hold", async move { inner.hold(&key, token, life).await }).await
     }
 
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        let (inner, key) = (self.inner.clone(), key.to_vec());
+        self.run("renew_hold", async move { inner.renew_hold(&key, token, life).await }).await
+    }
+
     async fn end_hold(
         &self,
         key: &[u8],

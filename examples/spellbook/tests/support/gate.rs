@@ -96,6 +96,15 @@ impl RemoteTier for Gate {
         self.tier.hold(key, token, life).await
     }
 
+    async fn renew_hold(
+        &self,
+        key: &[u8],
+        token: LeaseToken,
+        life: Duration,
+    ) -> Result<bool, TierError> {
+        self.tier.renew_hold(key, token, life).await
+    }
+
     async fn end_hold(
         &self,
         key: &[u8],

@@ -100,7 +100,7 @@ impl Writer {
         let (first, last) = join(set(older), set(newer)).await;
         // Only now: what the older one stores before it returns is nobody's fault.
         match first {
-            Ok(Ack::Done) => self.note(key, newer, now(), last).await,
+            Ok(Ack::Done | Ack::Superseded) => self.note(key, newer, now(), last).await,
             Ok(Ack::Pending) => self.note(key, newer, now(), last.and(Ok(Ack::Pending))).await,
             Err(_) => self.note(key, older, now(), first).await,
         }
@@ -149,7 +149,8 @@ impl Writer {
             Ok(ack) => {
                 self.world.raise_floor(key, version);
                 match ack {
-                    Ack::Done => {
+                    // Of sets without a version none is superseded.
+                    Ack::Done | Ack::Superseded => {
                         self.world.link.acked(key, version, returned).await;
                         self.notes.count(Count::Acked);
                     }

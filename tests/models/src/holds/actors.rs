@@ -30,10 +30,11 @@ pub(super) enum Loader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Writer {
     Idle,
-    /// Its hold stands for so long, as far as it knows. It is whole if it was answered for, and not renewed.
+    /// Its hold has failed, as far as it knows.
+    Bare,
+    /// Its hold stands for so long, as far as time goes.
     Held {
         left: u8,
-        is_whole: bool,
         run: u8,
         token: Token,
     },
@@ -41,10 +42,9 @@ pub(super) enum Writer {
     Committed {
         version: u8,
     },
-    /// It has written under its hold, or without it.
+    /// It has written under its hold, or after that had run out.
     Written {
         is_covered: bool,
-        is_whole: bool,
         version: u8,
         run: u8,
         token: Token,
@@ -62,6 +62,9 @@ pub(super) enum Writer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Message {
     Hold {
+        token: Token,
+    },
+    RenewHold {
         token: Token,
     },
     /// With a token of its own for the lease that it asks for, if it does.
@@ -106,7 +109,7 @@ pub(super) enum Write {
     Hold {
         run: u8,
     },
-    /// The message is late, and the writer goes on.
+    /// The message is late, and the writer does without.
     HoldLate,
     Renew,
     RenewLate,
@@ -171,13 +174,13 @@ impl Writer {
 }
 
 impl Message {
-    pub(super) fn tokens_mut(&mut self) -> impl Iterator<Item = &mut Token> {
-        let (token, lease) = match self {
-            Self::Hold { token } => (Some(token), None),
-            Self::EndHold { token, lease } => (Some(token), lease.as_mut()),
-            Self::Delete => (None, None),
-        };
-        token.into_iter().chain(lease)
+    pub(super) fn token_mut(&mut self) -> Option<&mut Token> {
+        match self {
+            Self::Hold { token } | Self::RenewHold { token } | Self::EndHold { token, .. } => {
+                Some(token)
+            }
+            Self::Delete => None,
+        }
     }
 }
 
@@ -191,13 +194,7 @@ pub(super) fn acts<R: Key<Entry>>(model: &Holds<R>, state: &State<R>, acts: &mut
     }
     for (place, writer) in state.writers.iter().enumerate() {
         if place == 0 || state.writers[place - 1] != *writer {
-            write_steps(
-                state.run,
-                *writer,
-                has_room,
-                model.has(Fault::RenewedWritesThrough),
-                |step| acts.push(Act::Write(place, step)),
-            );
+            write_steps(state.run, *writer, has_room, |step| acts.push(Act::Write(place, step)));
         }
     }
     let messages = state.late.iter().enumerate().filter(|(_, message)| message.is_some());
@@ -232,13 +229,7 @@ fn load_steps(run: u8, loader: Loader, mut may: impl FnMut(Load)) {
     may(Load::Crash);
 }
 
-fn write_steps(
-    run: u8,
-    writer: Writer,
-    has_room: bool,
-    renewed_writes_through: bool,
-    mut may: impl FnMut(Write),
-) {
+fn write_steps(run: u8, writer: Writer, has_room: bool, mut may: impl FnMut(Write)) {
     let mut late = Vec::new();
     match writer {
         Writer::Idle => {
@@ -249,6 +240,7 @@ fn write_steps(
             }
             return;
         }
+        Writer::Bare => may(Write::Commit),
         Writer::Held { .. } => {
             [Write::Commit, Write::Renew].into_iter().for_each(&mut may);
             late.push(Write::RenewLate);
@@ -257,11 +249,10 @@ fn write_steps(
             [Write::Delete, Write::DeleteUnheard].into_iter().for_each(&mut may);
             late.push(Write::DeleteLate);
         }
-        Writer::Written { is_whole, .. } => {
+        Writer::Written { .. } => {
             may(Write::Renew);
             late.push(Write::RenewLate);
-            let throughs = if is_whole || renewed_writes_through { 2 } else { 1 };
-            for through in [false, true].into_iter().take(throughs) {
+            for through in [false, true] {
                 may(Write::End { through });
                 may(Write::EndUnheard { through });
                 late.push(Write::EndLate { through });
@@ -285,6 +276,9 @@ pub(super) fn run<R: Key<Entry>>(model: &Holds<R>, state: &mut State<R>, act: Ac
         }
         Act::Arrives(place) => match state.late[place].take() {
             Some(Message::Hold { token }) => hold(state, token),
+            Some(Message::RenewHold { token }) => {
+                state.key.renew_hold(state.now, token, state.now + LIFE);
+            }
             Some(Message::EndHold { token, lease }) => {
                 end_hold(state, token, lease);
             }
@@ -350,35 +344,31 @@ fn write<R: Key<Entry>>(
             if model.has(Fault::HoldTwice) {
                 leave(state, Message::Hold { token });
             }
-            Writer::Held { left: LIFE, is_whole: true, run, token }
+            Writer::Held { left: LIFE, run, token }
         }
         (Write::HoldLate, _) => {
             let token = state.fresh();
             leave(state, Message::Hold { token });
-            Writer::Held { left: 0, is_whole: false, run: state.run, token }
+            Writer::Bare
         }
         (Write::Renew, Writer::Held { run, token, .. }) => {
-            hold(state, token);
-            Writer::Held { left: LIFE, is_whole: false, run, token }
+            renew(model, state, token);
+            Writer::Held { left: LIFE, run, token }
         }
-        (Write::Renew, Writer::Written { is_covered, version, run, token, .. }) => {
-            hold(state, token);
-            Writer::Written { is_covered, is_whole: false, version, run, token }
+        (Write::Renew, Writer::Written { token, .. }) => {
+            renew(model, state, token);
+            writer
         }
-        (Write::RenewLate, Writer::Held { left, run, token, .. }) => {
-            leave(state, Message::Hold { token });
-            Writer::Held { left, is_whole: false, run, token }
-        }
-        (Write::RenewLate, Writer::Written { is_covered, version, run, token, .. }) => {
-            leave(state, Message::Hold { token });
-            Writer::Written { is_covered, is_whole: false, version, run, token }
+        (Write::RenewLate, Writer::Held { token, .. } | Writer::Written { token, .. }) => {
+            leave(state, Message::RenewHold { token });
+            writer
         }
         (Write::Commit, _) => {
             state.source += 1;
             let version = state.source;
             match writer {
-                Writer::Held { left, is_whole, run, token } => {
-                    Writer::Written { is_covered: left > 0, is_whole, version, run, token }
+                Writer::Held { left, run, token } => {
+                    Writer::Written { is_covered: left > 0, version, run, token }
                 }
                 _ => Writer::Committed { version },
             }
@@ -447,6 +437,13 @@ fn hold<R: Key<Entry>>(state: &mut State<R>, token: Token) {
     // One that begins is one more reason to load anew, for everybody.
     state.is_exposed &= state.key.is_held_by(state.now, token);
     state.key.hold(state.now, token, state.now + LIFE);
+}
+
+fn renew<R: Key<Entry>>(model: &Holds<R>, state: &mut State<R>, token: Token) {
+    match model.has(Fault::RenewalBegins) {
+        true => state.key.hold(state.now, token, state.now + LIFE),
+        false => state.key.renew_hold(state.now, token, state.now + LIFE),
+    }
 }
 
 fn end_hold<R: Key<Entry>>(state: &mut State<R>, token: Token, lease: Option<Token>) -> HoldEnd {

@@ -8,7 +8,7 @@ use super::{Bounds, Holds};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     HoldTwice,
-    RenewedWritesThrough,
+    RenewalBegins,
     RunAfterHold,
     NeverAsksWhetherAlone,
 }
@@ -39,17 +39,18 @@ pub fn mutants() -> Vec<Mutant> {
         single_hold_slot: Bounds { loaders: 1, ..WRITERS };
         leases_on_hold: Bounds { loaders: 1, writers: 1, ..WRITERS };
         delete_leaves_holders_alone: WRITERS;
-        end_leaves_holders_alone: Bounds { late: 1, ..WRITERS };
+        end_leaves_holders_alone: Bounds { restarts: 1, ..WRITERS };
         holds_do_not_overlap: WRITERS;
         later_hold_is_alone: WRITERS;
+        renewed_hold_is_alone: WRITERS;
         end_keeps_the_value: Bounds { loaders: 1, ..WRITERS };
         overlapped_gets_a_lease: WRITERS;
     };
     let actors = [
         Mutant {
-            name: "renewed_writes_through",
-            fault: "a writer that has renewed its hold takes itself for alone",
-            hunt: || seek(Fault::RenewedWritesThrough, WRITERS),
+            name: "renewal_begins_a_hold",
+            fault: "a renewal is the same message as the first of a hold",
+            hunt: || seek(Fault::RenewalBegins, WRITERS),
         },
         Mutant {
             name: "hold_is_sent_twice",

@@ -49,7 +49,7 @@ fn what_is_void_is_not_served<V: Viewing>() {
     for _ in 0..2 {
         assert!(!is_served(view.proof(), kept_under, 9), "what was void is served");
     }
-    listening.join().unwrap_or_else(|_| panic!("the listener"));
+    assert!(listening.join().is_ok(), "the listener");
     assert!(!is_served(view.proof(), kept_under, 9), "what was void is served");
 }
 
@@ -72,7 +72,7 @@ fn what_a_message_names_is_not_served<V: Viewing>() {
     let proof = view.proof();
     let found = *l1.lock();
     assert!(!found.is_some_and(|kept| is_served(proof, kept, 9)), "what was named is served");
-    tasks.into_iter().for_each(|task| task.join().unwrap_or_else(|_| panic!("a listener")));
+    tasks.into_iter().for_each(|task| assert!(task.join().is_ok(), "a listener"));
 }
 
 /// What is read after a void is proven by what follows, once all logs are.
@@ -88,7 +88,7 @@ fn what_is_kept_since_is_proven<V: Viewing>() {
             })
         })
         .collect();
-    tasks.into_iter().for_each(|task| task.join().unwrap_or_else(|_| panic!("a listener")));
+    tasks.into_iter().for_each(|task| assert!(task.join().is_ok(), "a listener"));
     let kept_under = view.generation();
     assert!(!is_served(view.proof(), kept_under, 11), "beyond the bound");
     (0..2).for_each(|log| view.prove(log, 10));

@@ -13,9 +13,11 @@
 //! - `displace` drops both, and what is absent from the source stays absent there. The rest happens on the
 //!   target in one atomic step, by a script that names the lease and touches the value too. Then it looks for holds.
 //! - `hold` holds, then drops lease and value. A lease that was taken before it falls with them, and one that is taken
-//!   after it finds the hold: there is no third.
-//! - `end_hold` drops lease and value, and takes the lease that is to follow *while the hold still stands*; then the
-//!   hold goes, and if it was not alone, the lease too. So nobody comes between, and where it stops nobody fills.
+//!   after it finds the hold: there is no third. It leaves no mark, so it will not have been alone.
+//! - `renew_hold` does the same, but leaves the mark of a hold that stood, and lets it live longer: the hold may end
+//!   when the slot has arrived.
+//! - `end_hold` drops lease and value, and then the hold. Whether it was alone would take all three keys at once, so it
+//!   never says so, and grants no lease.
 //! - `fill` needs lease and value on one node. A lease that stands on the target was taken there, so the old
 //!   value is dropped from the source, where nothing can put it back, and a script as above does the rest.
 //!   A lease that still stands on the source was taken before the slot began to move; it is waited for a
@@ -31,7 +33,7 @@ use super::{
         connection::Request,
         exchange::{Answer, Repeat},
         reply,
-        script::{END_HOLD, HOLD, RELEASE, Script, holds_key, lease_key, millis},
+        script::{END_HOLD, HOLD, Hold, RELEASE, RENEW, Script, holds_key, lease_key, millis},
     },
     Cluster, Redirect, Stop, rest,
 };
@@ -139,36 +141,35 @@ impl<'a> Moving<'a> {
         self.or_give_up(token, budget).await
     }
 
-    /// Holds the key, then drops what it has.
+    /// Holds the key, then drops what it has, but the mark of a hold that stood. Says whether it did.
     pub(in super::super) async fn hold(
         &self,
         token: LeaseToken,
         life: &str,
+        hold: Hold,
         budget: &mut Budget,
-    ) -> Result<(), TierError> {
-        let arguments: [&[u8]; 2] = [token.as_bytes(), life.as_bytes()];
-        self.run(&HOLD, &self.holds, &arguments, budget).await?;
-        self.delete(budget).await
+    ) -> Result<bool, TierError> {
+        let arguments: [&[u8]; 3] = [token.as_bytes(), life.as_bytes(), hold.word()];
+        let stood = self.run(&HOLD, &self.holds, &arguments, budget).await?.integer()? != 0;
+        if stood {
+            let mark: [&[u8]; 2] = [&token.hold_mark(), life.as_bytes()];
+            let is_marked = self.run(&RENEW, &self.lease, &mark, budget).await?.integer()? != 0;
+            if is_marked {
+                return self.drop_key(self.key, budget).await.map(|()| true);
+            }
+        }
+        self.delete(budget).await.map(|()| stood)
     }
 
-    /// Drops what the key has, takes the lease, then ends the hold, which decides whether the lease stays.
+    /// Drops what the key has, then ends the hold.
     pub(in super::super) async fn end_hold(
         &self,
         token: LeaseToken,
-        lease: Option<(LeaseToken, &str)>,
         budget: &mut Budget,
     ) -> Result<HoldEnd, TierError> {
         self.delete(budget).await?;
-        if let Some((lease, life)) = lease {
-            self.take_lease(lease, life, budget).await?;
-        }
         let end = self.run(&END_HOLD, &self.holds, &[token.as_bytes()], budget).await;
-        let end = end.and_then(|answer| reply::hold_end(answer.value));
-        if let (Some((lease, _)), Err(_) | Ok(HoldEnd::Lost | HoldEnd::Overlapped)) = (lease, &end)
-        {
-            self.release(lease, budget).await;
-        }
-        end
+        end.and_then(|answer| reply::hold_end(answer.value))
     }
 
     async fn take_lease(

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::{
     model::{Audit, Ledger},
-    reader::{Admin, Entries, HEAD, LOG, Reader, STREAM, messages},
+    reader::{Admin, Entries, HEAD, LOG, Reader, STREAM, messages, patient},
 };
 use crate::wait;
 
@@ -143,6 +143,17 @@ async fn happen(admin: &mut Admin, random: &mut Rng, put_back: PutBack, copies: 
         }
     };
     let _ = admin.try_ask::<redis::Value>(words).await;
+}
+
+/// However many append while others look, nobody is told of a loss that is none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_peace_nothing_is_void() {
+    let server = RedisServer::start().await.unwrap();
+    let bus: Arc<dyn Bus> = Arc::new(patient(&server.url()).bus());
+    let crowd = Crowd::start(&bus, 7);
+    let readers = crowd.readers.len();
+    wait(2_500).await;
+    assert_eq!(crowd.end("peace").await, readers as u64, "beyond the first opening");
 }
 
 async fn accidents(put_back: PutBack) {

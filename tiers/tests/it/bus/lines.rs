@@ -234,3 +234,22 @@ async fn a_line_that_lies_proves_nothing_wrong() {
         assert!(audit.proven > 10, "{fault:?}: {audit:?}, seed {}", proxy.seed());
     }
 }
+
+/// A line lives on the runtime that dialled it, and dies with it.
+#[test]
+fn each_runtime_has_lines_of_its_own() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (for_servers, mut told) = (runtime(), Vec::new());
+    let server = for_servers.block_on(RedisServer::start()).unwrap();
+    let bus = patient(&server.url()).bus();
+    let mut reader = runtime().block_on(Reader::open(&bus));
+    for number in 0..3 {
+        let word = number.to_string();
+        runtime().block_on(say(&bus, &[&word]));
+        runtime().block_on(reader.catches_up(&bus));
+        told.push(word);
+    }
+    assert_eq!(reader.told, told);
+    let nowhere = futures_util::FutureExt::now_or_never(bus.open(LOG));
+    assert_eq!(nowhere.unwrap().map(drop), Err(TierError::NoRuntime));
+}
