@@ -1,9 +1,9 @@
 //! Holds: writers that hold the key while they write the source, writers that do not, and loads.
 //!
 //! A hold covers a commit that lands within it, by the server's clock. A writer may die at every step, its hold may run
-//! out, and its messages may come late or twice; but a tier never sends the first message of a hold again. A writer whose hold
-//! failed writes all the same, and deletes then. One that writes *through* asks for a lease when its hold ends, and fills with what it wrote if
-//! it was alone.
+//! out, and its messages may come late or twice; but a tier never sends the first message of a hold again. A writer whose
+//! hold gets no answer writes all the same, and ends it. One that writes *through* asks for a lease when its hold ends,
+//! if that was answered for, and fills with what it wrote if it was alone. Others hold nothing: they commit and delete.
 //!
 //! What must hold is much: unless a commit that no hold covers waits for its delete (or its writer has died
 //! before that), what is believed is what the source has, at every moment.
@@ -159,7 +159,7 @@ impl<R: Key<Entry>> State<R> {
         let mut copy = (self.loaders, self.writers, self.late);
         let loaders = copy.0.iter_mut().filter_map(Loader::token_mut);
         let writers = copy.1.iter_mut().filter_map(Writer::token_mut);
-        let late = copy.2.iter_mut().flatten().filter_map(Message::token_mut);
+        let late = copy.2.iter_mut().flatten().flat_map(Message::tokens_mut);
         let known: Vec<Token> = loaders.chain(writers).chain(late).map(|token| *token).collect();
         let stands =
             |key: &R, token| key.is_leased_to(self.now, token) || key.is_held_by(self.now, token);
@@ -295,7 +295,7 @@ impl<R: Key<Entry>> Model for Holds<R> {
                 |model: &Self, state: &State<R>| {
                     model.seen.first(6, || {
                         let lost = |writer: &Writer| match *writer {
-                            Writer::Held { run, left, token } => {
+                            Writer::Held { run, left, token, is_answered: true } => {
                                 run < state.run
                                     && left == 0
                                     && !state.key.is_held_by(state.now, token)

@@ -30,11 +30,10 @@ pub(super) enum Loader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Writer {
     Idle,
-    /// Its hold has failed, as far as it knows.
-    Bare,
-    /// Its hold stands for so long, as far as time goes.
+    /// Its hold stands for so long, as far as it knows. It is answered for, or it may come late.
     Held {
         left: u8,
+        is_answered: bool,
         run: u8,
         token: Token,
     },
@@ -42,9 +41,10 @@ pub(super) enum Writer {
     Committed {
         version: u8,
     },
-    /// It has written under its hold, or after that had run out.
+    /// It has written under its hold, or without it.
     Written {
         is_covered: bool,
+        is_answered: bool,
         version: u8,
         run: u8,
         token: Token,
@@ -109,7 +109,7 @@ pub(super) enum Write {
     Hold {
         run: u8,
     },
-    /// The message is late, and the writer does without.
+    /// The message is late, and the writer goes on.
     HoldLate,
     Renew,
     RenewLate,
@@ -174,13 +174,13 @@ impl Writer {
 }
 
 impl Message {
-    pub(super) fn token_mut(&mut self) -> Option<&mut Token> {
-        match self {
-            Self::Hold { token } | Self::RenewHold { token } | Self::EndHold { token, .. } => {
-                Some(token)
-            }
-            Self::Delete => None,
-        }
+    pub(super) fn tokens_mut(&mut self) -> impl Iterator<Item = &mut Token> {
+        let (token, lease) = match self {
+            Self::Hold { token } | Self::RenewHold { token } => (Some(token), None),
+            Self::EndHold { token, lease } => (Some(token), lease.as_mut()),
+            Self::Delete => (None, None),
+        };
+        token.into_iter().chain(lease)
     }
 }
 
@@ -194,7 +194,13 @@ pub(super) fn acts<R: Key<Entry>>(model: &Holds<R>, state: &State<R>, acts: &mut
     }
     for (place, writer) in state.writers.iter().enumerate() {
         if place == 0 || state.writers[place - 1] != *writer {
-            write_steps(state.run, *writer, has_room, |step| acts.push(Act::Write(place, step)));
+            write_steps(
+                state.run,
+                *writer,
+                has_room,
+                model.has(Fault::UnansweredWritesThrough),
+                |step| acts.push(Act::Write(place, step)),
+            );
         }
     }
     let messages = state.late.iter().enumerate().filter(|(_, message)| message.is_some());
@@ -229,7 +235,13 @@ fn load_steps(run: u8, loader: Loader, mut may: impl FnMut(Load)) {
     may(Load::Crash);
 }
 
-fn write_steps(run: u8, writer: Writer, has_room: bool, mut may: impl FnMut(Write)) {
+fn write_steps(
+    run: u8,
+    writer: Writer,
+    has_room: bool,
+    unanswered_writes_through: bool,
+    mut may: impl FnMut(Write),
+) {
     let mut late = Vec::new();
     match writer {
         Writer::Idle => {
@@ -240,7 +252,6 @@ fn write_steps(run: u8, writer: Writer, has_room: bool, mut may: impl FnMut(Writ
             }
             return;
         }
-        Writer::Bare => may(Write::Commit),
         Writer::Held { .. } => {
             [Write::Commit, Write::Renew].into_iter().for_each(&mut may);
             late.push(Write::RenewLate);
@@ -249,10 +260,11 @@ fn write_steps(run: u8, writer: Writer, has_room: bool, mut may: impl FnMut(Writ
             [Write::Delete, Write::DeleteUnheard].into_iter().for_each(&mut may);
             late.push(Write::DeleteLate);
         }
-        Writer::Written { .. } => {
+        Writer::Written { is_answered, .. } => {
             may(Write::Renew);
             late.push(Write::RenewLate);
-            for through in [false, true] {
+            let throughs = if is_answered || unanswered_writes_through { 2 } else { 1 };
+            for through in [false, true].into_iter().take(throughs) {
                 may(Write::End { through });
                 may(Write::EndUnheard { through });
                 late.push(Write::EndLate { through });
@@ -276,9 +288,7 @@ pub(super) fn run<R: Key<Entry>>(model: &Holds<R>, state: &mut State<R>, act: Ac
         }
         Act::Arrives(place) => match state.late[place].take() {
             Some(Message::Hold { token }) => hold(state, token),
-            Some(Message::RenewHold { token }) => {
-                state.key.renew_hold(state.now, token, state.now + LIFE);
-            }
+            Some(Message::RenewHold { token }) => renew(model, state, token),
             Some(Message::EndHold { token, lease }) => {
                 end_hold(state, token, lease);
             }
@@ -344,16 +354,16 @@ fn write<R: Key<Entry>>(
             if model.has(Fault::HoldTwice) {
                 leave(state, Message::Hold { token });
             }
-            Writer::Held { left: LIFE, run, token }
+            Writer::Held { left: LIFE, is_answered: true, run, token }
         }
         (Write::HoldLate, _) => {
             let token = state.fresh();
             leave(state, Message::Hold { token });
-            Writer::Bare
+            Writer::Held { left: 0, is_answered: false, run: state.run, token }
         }
-        (Write::Renew, Writer::Held { run, token, .. }) => {
+        (Write::Renew, Writer::Held { is_answered, run, token, .. }) => {
             renew(model, state, token);
-            Writer::Held { left: LIFE, run, token }
+            Writer::Held { left: LIFE, is_answered, run, token }
         }
         (Write::Renew, Writer::Written { token, .. }) => {
             renew(model, state, token);
@@ -367,8 +377,8 @@ fn write<R: Key<Entry>>(
             state.source += 1;
             let version = state.source;
             match writer {
-                Writer::Held { left, run, token } => {
-                    Writer::Written { is_covered: left > 0, version, run, token }
+                Writer::Held { left, is_answered, run, token } => {
+                    Writer::Written { is_covered: left > 0, is_answered, version, run, token }
                 }
                 _ => Writer::Committed { version },
             }

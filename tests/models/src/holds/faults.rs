@@ -9,6 +9,7 @@ use super::{Bounds, Holds};
 pub(super) enum Fault {
     HoldTwice,
     RenewalBegins,
+    UnansweredWritesThrough,
     RunAfterHold,
     NeverAsksWhetherAlone,
 }
@@ -39,7 +40,7 @@ pub fn mutants() -> Vec<Mutant> {
         single_hold_slot: Bounds { loaders: 1, ..WRITERS };
         leases_on_hold: Bounds { loaders: 1, writers: 1, ..WRITERS };
         delete_leaves_holders_alone: WRITERS;
-        end_leaves_holders_alone: Bounds { restarts: 1, ..WRITERS };
+        end_leaves_holders_alone: Bounds { late: 1, ..WRITERS };
         holds_do_not_overlap: WRITERS;
         later_hold_is_alone: WRITERS;
         renewed_hold_is_alone: WRITERS;
@@ -51,6 +52,11 @@ pub fn mutants() -> Vec<Mutant> {
             name: "renewal_begins_a_hold",
             fault: "a renewal is the same message as the first of a hold",
             hunt: || seek(Fault::RenewalBegins, WRITERS),
+        },
+        Mutant {
+            name: "unanswered_writes_through",
+            fault: "a writer writes through under a hold that it got no answer for",
+            hunt: || seek(Fault::UnansweredWritesThrough, Bounds { late: 1, ..WRITERS }),
         },
         Mutant {
             name: "hold_is_sent_twice",
