@@ -39,6 +39,8 @@ pub struct Bounds {
     pub writers: usize,
     /// Messages that are on their way without their sender at once, at most 2.
     pub late: usize,
+    /// How often a lease or a hold is evicted.
+    pub evictions: u8,
     /// How often the server is lost.
     pub restarts: u8,
 }
@@ -46,24 +48,29 @@ pub struct Bounds {
 impl Bounds {
     /// What every run of the tests searches.
     pub const SMALL: &[Self] = &[
-        Self { loaders: 2, writers: 2, late: 0, restarts: 0 },
-        Self { loaders: 1, writers: 2, late: 1, restarts: 0 },
-        Self { loaders: 1, writers: 2, late: 0, restarts: 1 },
+        Self { loaders: 2, ..Self::CALM },
+        Self { loaders: 1, late: 1, ..Self::CALM },
+        Self { loaders: 1, evictions: 1, ..Self::CALM },
+        Self { loaders: 1, restarts: 1, ..Self::CALM },
     ];
     /// What takes its time.
     pub const FULL: &[Self] = &[
-        Self { loaders: 3, writers: 3, late: 0, restarts: 0 },
-        Self { loaders: 1, writers: 3, late: 1, restarts: 0 },
-        Self { loaders: 2, writers: 2, late: 2, restarts: 0 },
-        Self { loaders: 2, writers: 2, late: 1, restarts: 1 },
-        Self { loaders: 1, writers: 3, late: 0, restarts: 1 },
+        Self { loaders: 3, writers: 3, ..Self::CALM },
+        Self { loaders: 1, writers: 3, late: 1, ..Self::CALM },
+        Self { loaders: 2, late: 2, ..Self::CALM },
+        Self { loaders: 1, writers: 3, evictions: 1, ..Self::CALM },
+        Self { loaders: 1, writers: 3, restarts: 1, ..Self::CALM },
+        Self { loaders: 2, late: 1, evictions: 1, restarts: 1, ..Self::CALM },
     ];
+    /// Two writers, and nothing else.
+    const CALM: Self = Self { loaders: 0, writers: 2, late: 0, evictions: 0, restarts: 0 };
 }
 
 impl Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { loaders, writers, late, restarts } = self;
-        write!(f, "{loaders} loads, {writers} writers, {late} late messages, {restarts} restarts")
+        let Self { loaders, writers, late, evictions, restarts } = self;
+        write!(f, "{loaders} loads, {writers} writers, {late} late messages, ")?;
+        write!(f, "{evictions} evictions, {restarts} restarts")
     }
 }
 
@@ -109,6 +116,7 @@ struct State<R> {
     loaders: [Loader; 3],
     writers: [Writer; 3],
     late: [Option<Message>; 2],
+    evictions: u8,
     /// The newest version that was acknowledged.
     floor: u8,
     /// Somebody died between a commit that no hold covered and its delete, and nobody has deleted since.
@@ -130,6 +138,7 @@ impl<R: Key<Entry>> State<R> {
             loaders,
             writers,
             late: [None; 2],
+            evictions: 0,
             floor: 0,
             is_exposed: false,
         };
@@ -289,6 +298,19 @@ impl<R: Key<Entry>> Model for Holds<R> {
                 },
             ),
         ];
+        if self.bounds.evictions > 0 {
+            all.push(Property::sometimes(
+                "a key is open under a writer, and filled",
+                |model: &Self, state: &State<R>| {
+                    model.seen.first(7, || {
+                        let lost = |writer: &Writer| matches!(writer, Writer::Held { left: 0, is_answered: true, .. });
+                        state.evictions > 0
+                            && state.believed().is_some()
+                            && state.writers.iter().any(lost)
+                    })
+                },
+            ));
+        }
         if self.bounds.restarts > 0 {
             all.push(Property::sometimes(
                 "a hold is lost with the server",

@@ -83,6 +83,8 @@ pub(super) enum Act {
     /// A message that nobody waits for is executed.
     Arrives(usize),
     Tick,
+    /// The server drops a lease or a hold before its time.
+    Evict,
     /// The server writes to its disk what it has.
     Save,
     /// The server is lost, and comes back with nothing, or with what is on its disk.
@@ -215,6 +217,9 @@ pub(super) fn acts<R: Key<Entry>>(model: &Holds<R>, state: &State<R>, acts: &mut
             acts.push(Act::Save);
         }
     }
+    if state.evictions < model.bounds.evictions {
+        acts.push(Act::Evict);
+    }
     if !model.is_plain || state.ticks < LIFE {
         acts.push(Act::Tick);
     }
@@ -301,6 +306,18 @@ pub(super) fn run<R: Key<Entry>>(model: &Holds<R>, state: &mut State<R>, act: Ac
             for writer in &mut state.writers {
                 if let Writer::Held { left, .. } = writer {
                     *left = left.saturating_sub(1);
+                }
+            }
+        }
+        Act::Evict => {
+            state.evictions += 1;
+            state.key.evict_guard();
+            let State { key, now, writers, .. } = state;
+            for writer in writers {
+                if let Writer::Held { left, token, .. } = writer
+                    && !key.is_held_by(*now, *token)
+                {
+                    *left = 0;
                 }
             }
         }
