@@ -10,7 +10,9 @@
 
 mod actors;
 mod faults;
+mod loads;
 mod quotient;
+mod writers;
 
 use std::{
     fmt::{self, Display},
@@ -27,8 +29,10 @@ use crate::{
 
 pub use faults::mutants;
 
-use actors::{Act, Loader, Message, Writer};
+use actors::{Act, Message};
 use faults::Fault;
+use loads::Loader;
+use writers::Writer;
 
 /// How large a search is.
 #[derive(Clone, Copy, Debug)]
@@ -303,7 +307,9 @@ impl<R: Key<Entry>> Model for Holds<R> {
                 "a key is open under a writer, and filled",
                 |model: &Self, state: &State<R>| {
                     model.seen.first(7, || {
-                        let lost = |writer: &Writer| matches!(writer, Writer::Held { left: 0, is_answered: true, .. });
+                        let lost = |writer: &Writer| {
+                            matches!(writer, Writer::Held { left: 0, is_answered: true, .. })
+                        };
                         state.evictions > 0
                             && state.believed().is_some()
                             && state.writers.iter().any(lost)

@@ -6,10 +6,7 @@ use crate::{
     record::Key,
 };
 
-use super::{
-    Entry, State,
-    actors::{Loader, Message, Writer},
-};
+use super::{Entry, State, actors::Message, loads::Loader, writers::Writer};
 
 type Known = Answers<Entry>;
 
