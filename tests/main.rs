@@ -40,7 +40,8 @@
 //! | `model` | anything that a plain map would not do |
 //!
 //! Beside them: `tests/allocations.rs` (a hit allocates nothing), `tests/ui/` (what must not
-//! compile) and `tests/shuttle/` (schedules of the flight and the fence).
+//! compile), `tests/shuttle/` (schedules of the flight and the fence) and `tests/models/`
+//! (the coherence protocol, in every order of its steps).
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,

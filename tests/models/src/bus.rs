@@ -8,6 +8,7 @@
 
 mod faults;
 mod log;
+mod publisher;
 mod reader;
 
 use std::{
@@ -27,6 +28,7 @@ pub use faults::mutants;
 
 use faults::Fault;
 use log::Server;
+use publisher::{Publish, Publisher};
 use reader::{Poll, Reader};
 
 /// How large a search is.
@@ -126,20 +128,6 @@ struct State<F> {
     acknowledged: [u8; 4],
 }
 
-/// Who invalidates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Publisher {
-    Idle,
-    Committed {
-        version: u8,
-    },
-    /// The first of its two steps is done.
-    Half {
-        version: u8,
-    },
-    Gone,
-}
-
 /// A step. A client is named by its place among its like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
@@ -160,18 +148,6 @@ enum Act {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Publish {
-    Commit,
-    Delete,
-    Append,
-    /// It is executed, and its answer is lost.
-    AppendUnheard,
-    /// The message is late, and sent once more.
-    AppendLate,
-    Crash,
-}
-
 impl<F: Following> Bus<F> {
     fn new(bounds: Bounds, fault: Option<Fault>) -> Self {
         Self { bounds, fault, seen: Seen::default(), follower: PhantomData }
@@ -184,52 +160,6 @@ impl<F: Following> Bus<F> {
     /// What was acknowledged before `now - Δ`.
     fn floor(&self, state: &State<F>) -> u8 {
         state.acknowledged[usize::from(self.bounds.delta) + 1]
-    }
-
-    fn publish_steps(&self, publisher: Publisher, has_room: bool, mut may: impl FnMut(Publish)) {
-        let first = matches!(publisher, Publisher::Committed { .. });
-        match publisher {
-            Publisher::Idle => return may(Publish::Commit),
-            Publisher::Gone => return,
-            _ if first != self.has(Fault::MessageBeforeDelete) => may(Publish::Delete),
-            _ => {
-                [Publish::Append, Publish::AppendUnheard].into_iter().for_each(&mut may);
-                if has_room {
-                    may(Publish::AppendLate);
-                }
-            }
-        }
-        may(Publish::Crash);
-    }
-
-    fn publish(&self, state: &mut State<F>, publisher: Publisher, step: Publish) -> Publisher {
-        match (step, publisher) {
-            (Publish::Commit, _) => {
-                state.source += 1;
-                return Publisher::Committed { version: state.source };
-            }
-            (Publish::AppendLate, _) => {
-                state.server.late += 1;
-                state.server.repeats += 1;
-                return publisher;
-            }
-            (Publish::Crash, _) => return Publisher::Gone,
-            (Publish::Delete, Publisher::Committed { version } | Publisher::Half { version }) => {
-                state.deleted = state.deleted.max(version);
-            }
-            (Publish::Append | Publish::AppendUnheard, _) => state.server.append(true),
-            (Publish::Delete, _) => {}
-        }
-        match publisher {
-            Publisher::Committed { version } => Publisher::Half { version },
-            Publisher::Half { version } => {
-                if step != Publish::AppendUnheard {
-                    state.acknowledged[0] = state.acknowledged[0].max(version);
-                }
-                Publisher::Gone
-            }
-            other => other,
-        }
     }
 
     fn run(&self, state: &mut State<F>, act: Act) {

@@ -1,16 +1,18 @@
 //! Holds: writers that hold the key while they write the source, writers that do not, and loads.
 //!
 //! A hold covers a commit that lands within it, by the server's clock. A writer may die at every step, its hold may run
-//! out, and its messages may come late or twice; but a tier never sends the first message of a hold again. A writer whose hold
-//! failed writes all the same, and deletes then. One that writes *through* asks for a lease when its hold ends, and fills with what it wrote if
-//! it was alone.
+//! out, and its messages may come late or twice; but a tier never sends the first message of a hold again. A writer whose
+//! hold gets no answer writes all the same, and ends it. One that writes *through* asks for a lease when its hold ends,
+//! if that was answered for, and fills with what it wrote if it was alone. Others hold nothing: they commit and delete.
 //!
 //! What must hold is much: unless a commit that no hold covers waits for its delete (or its writer has died
 //! before that), what is believed is what the source has, at every moment.
 
 mod actors;
 mod faults;
+mod loads;
 mod quotient;
+mod writers;
 
 use std::{
     fmt::{self, Display},
@@ -27,8 +29,10 @@ use crate::{
 
 pub use faults::mutants;
 
-use actors::{Act, Loader, Message, Writer};
+use actors::{Act, Message};
 use faults::Fault;
+use loads::Loader;
+use writers::Writer;
 
 /// How large a search is.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +43,8 @@ pub struct Bounds {
     pub writers: usize,
     /// Messages that are on their way without their sender at once, at most 2.
     pub late: usize,
+    /// How often a lease or a hold is evicted.
+    pub evictions: u8,
     /// How often the server is lost.
     pub restarts: u8,
 }
@@ -46,24 +52,29 @@ pub struct Bounds {
 impl Bounds {
     /// What every run of the tests searches.
     pub const SMALL: &[Self] = &[
-        Self { loaders: 2, writers: 2, late: 0, restarts: 0 },
-        Self { loaders: 1, writers: 2, late: 1, restarts: 0 },
-        Self { loaders: 1, writers: 2, late: 0, restarts: 1 },
+        Self { loaders: 2, ..Self::CALM },
+        Self { loaders: 1, late: 1, ..Self::CALM },
+        Self { loaders: 1, evictions: 1, ..Self::CALM },
+        Self { loaders: 1, restarts: 1, ..Self::CALM },
     ];
     /// What takes its time.
     pub const FULL: &[Self] = &[
-        Self { loaders: 3, writers: 3, late: 0, restarts: 0 },
-        Self { loaders: 1, writers: 3, late: 1, restarts: 0 },
-        Self { loaders: 2, writers: 2, late: 2, restarts: 0 },
-        Self { loaders: 2, writers: 2, late: 1, restarts: 1 },
-        Self { loaders: 1, writers: 3, late: 0, restarts: 1 },
+        Self { loaders: 3, writers: 3, ..Self::CALM },
+        Self { loaders: 1, writers: 3, late: 1, ..Self::CALM },
+        Self { loaders: 2, late: 2, ..Self::CALM },
+        Self { loaders: 1, writers: 3, evictions: 1, ..Self::CALM },
+        Self { loaders: 1, writers: 3, restarts: 1, ..Self::CALM },
+        Self { loaders: 2, late: 1, evictions: 1, restarts: 1, ..Self::CALM },
     ];
+    /// Two writers, and nothing else.
+    const CALM: Self = Self { loaders: 0, writers: 2, late: 0, evictions: 0, restarts: 0 };
 }
 
 impl Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { loaders, writers, late, restarts } = self;
-        write!(f, "{loaders} loads, {writers} writers, {late} late messages, {restarts} restarts")
+        let Self { loaders, writers, late, evictions, restarts } = self;
+        write!(f, "{loaders} loads, {writers} writers, {late} late messages, ")?;
+        write!(f, "{evictions} evictions, {restarts} restarts")
     }
 }
 
@@ -109,6 +120,7 @@ struct State<R> {
     loaders: [Loader; 3],
     writers: [Writer; 3],
     late: [Option<Message>; 2],
+    evictions: u8,
     /// The newest version that was acknowledged.
     floor: u8,
     /// Somebody died between a commit that no hold covered and its delete, and nobody has deleted since.
@@ -130,6 +142,7 @@ impl<R: Key<Entry>> State<R> {
             loaders,
             writers,
             late: [None; 2],
+            evictions: 0,
             floor: 0,
             is_exposed: false,
         };
@@ -159,7 +172,7 @@ impl<R: Key<Entry>> State<R> {
         let mut copy = (self.loaders, self.writers, self.late);
         let loaders = copy.0.iter_mut().filter_map(Loader::token_mut);
         let writers = copy.1.iter_mut().filter_map(Writer::token_mut);
-        let late = copy.2.iter_mut().flatten().filter_map(Message::token_mut);
+        let late = copy.2.iter_mut().flatten().flat_map(Message::tokens_mut);
         let known: Vec<Token> = loaders.chain(writers).chain(late).map(|token| *token).collect();
         let stands =
             |key: &R, token| key.is_leased_to(self.now, token) || key.is_held_by(self.now, token);
@@ -289,13 +302,28 @@ impl<R: Key<Entry>> Model for Holds<R> {
                 },
             ),
         ];
+        if self.bounds.evictions > 0 {
+            all.push(Property::sometimes(
+                "a key is open under a writer, and filled",
+                |model: &Self, state: &State<R>| {
+                    model.seen.first(7, || {
+                        let lost = |writer: &Writer| {
+                            matches!(writer, Writer::Held { left: 0, is_answered: true, .. })
+                        };
+                        state.evictions > 0
+                            && state.believed().is_some()
+                            && state.writers.iter().any(lost)
+                    })
+                },
+            ));
+        }
         if self.bounds.restarts > 0 {
             all.push(Property::sometimes(
                 "a hold is lost with the server",
                 |model: &Self, state: &State<R>| {
                     model.seen.first(6, || {
                         let lost = |writer: &Writer| match *writer {
-                            Writer::Held { run, left, token } => {
+                            Writer::Held { run, left, token, is_answered: true } => {
                                 run < state.run
                                     && left == 0
                                     && !state.key.is_held_by(state.now, token)

@@ -23,6 +23,11 @@
 //! executed while its answer is lost is one thing: its sender gives up, and it may be executed at any later time.
 //! Crashing is giving up between two messages.
 //!
+//! # Running
+//!
+//! `cargo test -p tiered-models` searches small bounds and hunts all mutants. `scripts/models` searches larger ones, and
+//! writes what it has seen into `docs/consistency.md`.
+//!
 //! Rejected: stateright's actors and their network. They have no clock, and every message would be two steps where
 //! nobody can tell the difference from one.
 

@@ -22,6 +22,8 @@ pub(crate) trait Key<V>:
     fn fill(&mut self, now: Tick, token: Token, value: V) -> bool;
     fn release(&mut self, now: Tick, token: Token);
     fn delete(&mut self);
+    /// The lease or the hold that ends first.
+    fn evict_guard(&mut self);
     fn hold(&mut self, now: Tick, token: Token, end: Tick);
     fn renew_hold(&mut self, now: Tick, token: Token, end: Tick);
     fn end_hold(&mut self, now: Tick, token: Token, lease: Option<(Token, Tick)>) -> HoldEnd;
@@ -85,6 +87,10 @@ macro_rules! adapter {
 
             fn delete(&mut self) {
                 Record::delete(self);
+            }
+
+            fn evict_guard(&mut self) {
+                Record::evict_first_guard(self);
             }
 
             fn hold(&mut self, now: $crate::Tick, token: $crate::Token, end: $crate::Tick) {

@@ -48,6 +48,7 @@ const LIST: &[(&str, &[&str])] = &[
             "end_keeps_the_value",
             "overlapped_gets_a_lease",
             "renewal_begins_a_hold",
+            "unanswered_writes_through",
             "hold_is_sent_twice",
             "run_after_hold",
             "never_asks_whether_alone",

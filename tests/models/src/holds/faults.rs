@@ -9,12 +9,10 @@ use super::{Bounds, Holds};
 pub(super) enum Fault {
     HoldTwice,
     RenewalBegins,
+    UnansweredWritesThrough,
     RunAfterHold,
     NeverAsksWhetherAlone,
 }
-
-/// Two writers, and nobody else.
-const WRITERS: Bounds = Bounds { loaders: 0, writers: 2, late: 0, restarts: 0 };
 
 /// Looks for one of them.
 fn seek(fault: Fault, bounds: Bounds) -> Result<Figures, Catch> {
@@ -36,36 +34,41 @@ macro_rules! copies {
 #[must_use]
 pub fn mutants() -> Vec<Mutant> {
     let copies = copies! {
-        single_hold_slot: Bounds { loaders: 1, ..WRITERS };
-        leases_on_hold: Bounds { loaders: 1, writers: 1, ..WRITERS };
-        delete_leaves_holders_alone: WRITERS;
-        end_leaves_holders_alone: Bounds { restarts: 1, ..WRITERS };
-        holds_do_not_overlap: WRITERS;
-        later_hold_is_alone: WRITERS;
-        renewed_hold_is_alone: WRITERS;
-        end_keeps_the_value: Bounds { loaders: 1, ..WRITERS };
-        overlapped_gets_a_lease: WRITERS;
+        single_hold_slot: Bounds { loaders: 1, ..Bounds::CALM };
+        leases_on_hold: Bounds { loaders: 1, writers: 1, ..Bounds::CALM };
+        delete_leaves_holders_alone: Bounds::CALM;
+        end_leaves_holders_alone: Bounds { late: 1, ..Bounds::CALM };
+        holds_do_not_overlap: Bounds::CALM;
+        later_hold_is_alone: Bounds::CALM;
+        renewed_hold_is_alone: Bounds::CALM;
+        end_keeps_the_value: Bounds { loaders: 1, ..Bounds::CALM };
+        overlapped_gets_a_lease: Bounds::CALM;
     };
     let actors = [
         Mutant {
             name: "renewal_begins_a_hold",
             fault: "a renewal is the same message as the first of a hold",
-            hunt: || seek(Fault::RenewalBegins, WRITERS),
+            hunt: || seek(Fault::RenewalBegins, Bounds::CALM),
+        },
+        Mutant {
+            name: "unanswered_writes_through",
+            fault: "a writer writes through under a hold that it got no answer for",
+            hunt: || seek(Fault::UnansweredWritesThrough, Bounds { late: 1, ..Bounds::CALM }),
         },
         Mutant {
             name: "hold_is_sent_twice",
             fault: "the first message of a hold is sent again, and its first copy comes late",
-            hunt: || seek(Fault::HoldTwice, WRITERS),
+            hunt: || seek(Fault::HoldTwice, Bounds::CALM),
         },
         Mutant {
             name: "run_after_hold",
             fault: "who writes through asks for the run of the server after its hold",
-            hunt: || seek(Fault::RunAfterHold, Bounds { restarts: 1, ..WRITERS }),
+            hunt: || seek(Fault::RunAfterHold, Bounds { restarts: 1, ..Bounds::CALM }),
         },
         Mutant {
             name: "never_asks_whether_alone",
             fault: "who writes through does so whoever held meanwhile",
-            hunt: || seek(Fault::NeverAsksWhetherAlone, WRITERS),
+            hunt: || seek(Fault::NeverAsksWhetherAlone, Bounds::CALM),
         },
     ];
     copies.into_iter().chain(actors).collect()

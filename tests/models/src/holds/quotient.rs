@@ -6,10 +6,7 @@ use crate::{
     record::Key,
 };
 
-use super::{
-    Entry, State,
-    actors::{Loader, Message, Writer},
-};
+use super::{Entry, State, actors::Message, loads::Loader, writers::Writer};
 
 type Known = Answers<Entry>;
 
@@ -63,12 +60,7 @@ fn name_tokens<R>(state: &mut State<R>, key: &mut Known, saved: &mut Option<Know
     }
     state.loaders.iter_mut().filter_map(Loader::token_mut).for_each(name);
     state.writers.iter_mut().filter_map(Writer::token_mut).for_each(name);
-    for message in state.late.iter_mut().flatten() {
-        message.token_mut().into_iter().for_each(name);
-        if let Message::EndHold { lease: Some(lease), .. } = message {
-            name(lease);
-        }
-    }
+    state.late.iter_mut().flatten().flat_map(Message::tokens_mut).for_each(name);
 }
 
 /// Only their order counts.
