@@ -12,6 +12,8 @@ use tiered_tiers::{
 use crate::heals;
 
 const LIFE: Duration = Duration::from_secs(600);
+/// For what is not about deadlines, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An authority, and what it has signed.
 struct Certificates {
@@ -79,7 +81,8 @@ fn scratch() -> tempfile::TempDir {
 async fn redis_conforms_over_tls() {
     let (directory, certificates) = (scratch(), certificates());
     let (mut server, port) = serving(&certificates, directory.path(), "no").await;
-    let tier = Redis::new(&format!("rediss://127.0.0.1:{port}/")).unwrap();
+    let tier =
+        Redis::new(&format!("rediss://127.0.0.1:{port}/")).unwrap().response_timeout(PATIENCE);
     let tier = std::sync::Arc::new(tier.certificate_authority(certificates.authority));
     remote_tier_conforms(tier.clone()).await;
     bus_conforms(&tier.bus()).await;
@@ -94,7 +97,7 @@ async fn redis_cluster_conforms_over_tls() {
     let settings = settings(&certificates, directory.path(), "no");
     let settings = settings.each_ref().map(|(name, value)| (*name, value.as_str()));
     let cluster = RedisCluster::start_with(&settings).await.unwrap();
-    let tier = Redis::new(&cluster.tls_url()).unwrap();
+    let tier = Redis::new(&cluster.tls_url()).unwrap().response_timeout(PATIENCE);
     let tier = tier.certificate_authority(certificates.authority);
     bus_conforms(&tier.bus().logs(3)).await;
     remote_tier_conforms(std::sync::Arc::new(tier)).await;
@@ -180,7 +183,7 @@ async fn redis_conforms_over_a_unix_socket() {
     let directory = scratch();
     let (builder, url) = with_socket(directory.path());
     let mut server = builder.start().await.unwrap();
-    let tier = std::sync::Arc::new(Redis::new(&url).unwrap());
+    let tier = std::sync::Arc::new(Redis::new(&url).unwrap().response_timeout(PATIENCE));
     remote_tier_conforms(tier.clone()).await;
     bus_conforms(&tier.bus()).await;
     let third = Redis::new(&format!("{url}?db=3")).unwrap();

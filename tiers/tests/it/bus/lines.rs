@@ -15,20 +15,21 @@ use super::{
 use crate::{through, timed, wait};
 
 /// `connect_timeout` and `response_timeout`, and wide room for a busy machine.
-const DEADLINE: Duration = Duration::from_millis(2_000);
+const DEADLINE: Duration = Duration::from_millis(4_000);
 
 async fn behind_a_proxy() -> (RedisServer, Proxy, RedisBus) {
     let server = RedisServer::start().await.unwrap();
     let proxy = Proxy::before(server.port()).await.unwrap();
-    let bus = Redis::new(&through(&proxy)).unwrap().bus();
+    let tier = Redis::new(&through(&proxy)).unwrap();
+    let bus = tier.response_timeout(Duration::from_millis(600)).bus();
     (server, proxy, bus)
 }
 
-/// Fails when it takes longer than a second and some room.
+/// Fails when it takes longer than a second and wide room for a busy machine.
 async fn heals(reader: &mut Reader, bus: &dyn Bus) {
     let start = Instant::now();
     while reader.step(bus).await.is_err() || bus.append(LOG, &messages(&["m"])).await.is_err() {
-        assert!(start.elapsed() < Duration::from_millis(1_500), "still not healed");
+        assert!(start.elapsed() < Duration::from_secs(4), "still not healed");
         wait(10).await;
     }
 }
@@ -39,7 +40,7 @@ async fn a_reader_that_was_cut_off_hears_what_came_meanwhile() {
     let direct = patient(&server.url()).bus();
     let mut reader = Reader::open(&bus).await;
     let mut expected = Vec::new();
-    for number in 0..20 {
+    for number in 0..6 {
         proxy.inject(LinkFault::BlackHole);
         assert_eq!(reader.step(&bus).await.map(drop), Err(TierError::Timeout));
         let word = number.to_string();
@@ -149,19 +150,22 @@ async fn an_append_that_is_cut_is_made_again() {
 /// An answer that no line carries in time would be asked for again and again.
 #[tokio::test]
 async fn long_messages_get_through_a_narrow_line() {
-    let (server, proxy, bus) = behind_a_proxy().await;
+    let server = RedisServer::start().await.unwrap();
+    let proxy = Proxy::before(server.port()).await.unwrap();
+    let tier = Redis::new(&through(&proxy)).unwrap();
+    let bus = tier.response_timeout(Duration::from_secs(1)).bus();
     let direct = patient(&server.url()).bus();
     let mut reader = Reader::open(&bus).await;
     // So many come at once that the next piece would be the largest.
     say(&direct, &["short"; 3_000]).await;
     reader.catches_up(&bus).await;
-    let long = "l".repeat(40_000);
-    say(&direct, &[long.as_str(); 100]).await;
+    let long = "l".repeat(100_000);
+    say(&direct, &[long.as_str(); 40]).await;
     proxy.inject(LinkFault::Throttle(1_000_000));
     let start = Instant::now();
-    while reader.told.len() < 3_100 {
+    while reader.told.len() < 3_040 {
         let _ = reader.step(&bus).await;
-        assert!(start.elapsed() < Duration::from_secs(40), "{} have come", reader.told.len());
+        assert!(start.elapsed() < Duration::from_secs(60), "{} have come", reader.told.len());
     }
 }
 
@@ -182,7 +186,7 @@ async fn polls_that_are_dropped_leave_nothing_behind() {
     while server.info("blocked_clients").await.unwrap() > 0
         || server.info("connected_clients").await.unwrap() > before
     {
-        assert!(start.elapsed() < Duration::from_secs(5), "connections are left");
+        assert!(start.elapsed() < Duration::from_secs(10), "connections are left");
         wait(10).await;
     }
     // One after another, they all use one.

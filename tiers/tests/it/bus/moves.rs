@@ -1,21 +1,24 @@
 //! Logs that change their server: slots that move, primaries that die behind sentinels and in a cluster.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use tiered_tiers::{
     Bus, LogName, RedisBus, TierError,
     protocol::Void,
-    testing::{RedisCluster, RedisSentinel},
+    testing::{RedisCluster, RedisSentinel, RedisServer},
 };
 
 use super::{
     model::{Audit, Ledger},
     reader::{Admin, LOG, Reader, STREAM, messages, patient, say},
 };
-use crate::{timed, wait};
+use crate::{servers::Scripted, timed, wait};
 
 /// A step while servers are replaced: one dial, one answer, and wide room for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -187,4 +190,29 @@ async fn a_primary_that_was_replaced_in_good_order_is_left() {
         assert!(took < DEADLINE, "{took:?}");
     }
     settles(&mut reader, &bus).await;
+}
+
+/// What the old primary says to a poll that was waiting at it comes too late to count.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poll_at_a_primary_that_is_replaced_meanwhile_proves_nothing() {
+    let (old, new) = (RedisServer::start().await.unwrap(), RedisServer::start().await.unwrap());
+    let named = Arc::new(AtomicU16::new(old.port()));
+    let asked = Arc::clone(&named);
+    let sentinel = Scripted::start(move |_, _| {
+        let port = asked.load(Ordering::SeqCst).to_string();
+        format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len())
+    });
+    let sentinel = sentinel.await;
+    let url = format!("redis+sentinel://127.0.0.1:{}/mymaster", sentinel.port);
+    let bus = patient(&url).bus();
+    let mut reader = Reader::open(&bus).await;
+    reader.catches_up(&bus).await;
+    let (step, ()) = tokio::join!(reader.wait(&bus, Duration::from_secs(5)), async {
+        wait(100).await;
+        named.store(new.port(), Ordering::SeqCst);
+    });
+    assert!(matches!(step, Err(TierError::Unreachable(_))), "{step:?}");
+    reader.notices(&bus, &[Void::OtherRun, Void::Headless], "at the new one").await;
+    let told: u64 = Admin::of(&new).await.ask(&["XLEN", STREAM]).await;
+    assert_eq!(told, 1, "it was said at the new one");
 }
