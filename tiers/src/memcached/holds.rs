@@ -35,7 +35,7 @@
 //! 9. J ended before H looked, as alone: it was through with its writing before H's begins. The lease that it got is
 //!    dropped by H, as in 1.
 //! 10. J comes when H ends. Its mark takes away H's, or the lease that followed, before H looks at it: overlapped. Or
-//!    after that: its place is taken later still, so it began after H's end, and its mark takes what H fills.
+//!     after that: its place is taken later still, so it began after H's end, and its mark takes what H fills.
 //!
 //! A renewal stores the mark and the token anew under their items' numbers; `touch` would renew what another has taken
 //! since. One whose place is gone takes a place without a mark, and drops lease and value after that.
