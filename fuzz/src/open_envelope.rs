@@ -52,7 +52,7 @@ pub fn run(data: &[u8]) {
 }
 
 /// What the input says of an envelope.
-fn described(input: &Input<'_>) -> (Header, Extensions) {
+fn described(input: &Input<'_>) -> (Header, Extensions<'static>) {
     let (codec, negative, compressed, sealed, shape) = input.header;
     let (schema, fresh_ms, stale_ms, stored_ms, incarnation, source_version) = input.meta;
     let meta = Meta { schema, fresh_ms, stale_ms, stored_ms, incarnation, source_version };
@@ -63,7 +63,7 @@ fn described(input: &Input<'_>) -> (Header, Extensions) {
 }
 
 /// Why such an envelope must not open.
-fn refusal(header: &Header, extensions: &Extensions, payload: &[u8]) -> Option<Refusal> {
+fn refusal(header: &Header, extensions: &Extensions<'_>, payload: &[u8]) -> Option<Refusal> {
     if header.negative && header.compressed {
         return Some(Refusal::Flags);
     }
@@ -76,7 +76,7 @@ fn refusal(header: &Header, extensions: &Extensions, payload: &[u8]) -> Option<R
 }
 
 /// It opens as what it is, as far as that fits.
-fn opens(bytes: &[u8], header: &Header, extensions: &Extensions, input: &Input<'_>) {
+fn opens(bytes: &[u8], header: &Header, extensions: &Extensions<'_>, input: &Input<'_>) {
     let meta = Meta {
         fresh_ms: header.meta.fresh_ms.min(MAX_MS),
         stale_ms: header.meta.stale_ms.min(MAX_MS),
