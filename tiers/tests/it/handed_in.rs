@@ -85,7 +85,7 @@ async fn a_frozen_server_is_not_waited_for() {
     assert_eq!(outcome, Err(TierError::Timeout));
     assert!(took < Duration::from_millis(400), "{took:?}");
     let failed = every_operation(&tier).await;
-    assert!(failed.len() == 11 && failed.iter().all(|(_, error, _)| *error == TierError::Timeout));
+    assert!(failed.len() == 12 && failed.iter().all(|(_, error, _)| *error == TierError::Timeout));
     server.thaw().unwrap();
     wait(50).await;
     assert_eq!(every_operation(&tier).await, [], "it is as good as before");

@@ -24,7 +24,7 @@ async fn killed_and_restarted() {
     let (mut server, tier) = serving().await;
     server.kill().unwrap();
     let failed = every_operation(&tier).await;
-    assert_eq!(failed.len(), 11, "{failed:?}");
+    assert_eq!(failed.len(), 12, "{failed:?}");
     for (name, error, took) in failed {
         assert!(matches!(error, TierError::Unreachable(_)), "{name}: {error:?}");
         assert!(took < Duration::from_millis(100), "{name} took {took:?} to be refused");
@@ -124,7 +124,7 @@ async fn frozen_and_thawed() {
     let (server, tier) = serving().await;
     server.freeze().unwrap();
     let failed = every_operation(&tier).await;
-    assert_eq!(failed.len(), 11, "{failed:?}");
+    assert_eq!(failed.len(), 12, "{failed:?}");
     assert!(failed.iter().all(|(_, error, _)| *error == TierError::Timeout), "{failed:?}");
     let (outcome, took) = timed(tier.get(b"k")).await;
     assert_eq!(outcome, Err(TierError::Timeout));

@@ -186,7 +186,7 @@ async fn hostile_sentinels_end_in_an_error() {
         let sentinel = Scripted::start(move |_, _| answer.to_owned()).await;
         let tier = Redis::sentinel(at(&[sentinel.port]), "mymaster").unwrap();
         let failed = every_operation(&tier).await;
-        assert_eq!(failed.len(), 11, "{answer}: {failed:?}");
+        assert_eq!(failed.len(), 12, "{answer}: {failed:?}");
         let shown = failed.iter().map(|(_, error, _)| error.to_string()).collect::<String>();
         assert!(shown.contains(why) && !shown.contains("hunter2"), "{answer}: {shown}");
     }
