@@ -59,11 +59,10 @@ impl Bounds {
     ];
     /// What takes its time.
     pub const FULL: &[Self] = &[
-        Self { loaders: 3, writers: 3, ..Self::CALM },
-        Self { loaders: 1, writers: 3, late: 1, ..Self::CALM },
+        Self { loaders: 3, writers: 3, evictions: 1, ..Self::CALM },
+        Self { loaders: 3, writers: 3, late: 1, ..Self::CALM },
         Self { loaders: 2, late: 2, ..Self::CALM },
-        Self { loaders: 1, writers: 3, evictions: 1, ..Self::CALM },
-        Self { loaders: 1, writers: 3, restarts: 1, ..Self::CALM },
+        Self { loaders: 2, writers: 3, restarts: 1, ..Self::CALM },
         Self { loaders: 2, late: 1, evictions: 1, restarts: 1, ..Self::CALM },
     ];
     /// Two writers, and nothing else.
