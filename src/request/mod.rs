@@ -1,5 +1,8 @@
 //! One call and its options: `cache.key("user:1").fresh_for(..).get_or_load(..)`.
 
+mod context;
+mod options;
+
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use tiered_codecs::{CodecFor, Unpacked};
@@ -9,109 +12,17 @@ use crate::{
     Ack, Answer, CacheStrategy, Error, Key, Tiered,
     load::{self, Wanted},
     stack::Landed,
-    sync::Mutex,
-    tags::{Tag, TagNames},
-    ttl::{self, Jitter},
+    tags::Tag,
     walk::{self, Walk},
     write,
     writers::{self, Written},
 };
 
-/// The lifetimes that a cache gives its entries.
-#[derive(Clone, Debug)]
-pub(crate) struct Lifetimes {
-    pub(crate) fresh_for: Duration,
-    pub(crate) stale_for: Duration,
-    pub(crate) negative_for: Duration,
-    pub(crate) jitter: Jitter,
-}
-
-/// What one call asks for beyond the cache's own settings.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Options {
-    pub(crate) fresh_for: Option<Duration>,
-    pub(crate) stale_for: Option<Duration>,
-    pub(crate) negative_for: Option<Duration>,
-    pub(crate) weight: Option<u64>,
-    pub(crate) strategy: CacheStrategy,
-    pub(crate) schema: u32,
-    pub(crate) source_version: u64,
-    pub(crate) skip_l1: bool,
-    pub(crate) skip_l2: bool,
-    pub(crate) tags: TagNames,
-    /// A tag that cannot be one.
-    bad_tag: Option<Error>,
-}
-
-impl Options {
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        self.fresh_for.map_or(Ok(()), |given| ttl::check("fresh_for", given))?;
-        self.stale_for.map_or(Ok(()), |given| ttl::check_longest("stale_for", given))?;
-        self.negative_for.map_or(Ok(()), |given| ttl::check("negative_for", given))?;
-        self.bad_tag.clone().map_or(Ok(()), Err)?;
-        self.tags.check()
-    }
-}
-
-/// What a loader can say of the entry it makes. Cloneable, so that it can be moved into the load.
-#[derive(Clone, Debug, Default)]
-pub struct LoadContext {
-    told: Arc<Mutex<Told>>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
-    pub(crate) fresh_for: Option<Duration>,
-    pub(crate) stale_for: Option<Duration>,
-    pub(crate) weight: Option<u64>,
-    pub(crate) tags: TagNames,
-    /// A tag that cannot be one: the entry is not kept.
-    pub(crate) has_bad_tag: bool,
-    pub(crate) source_version: Option<u64>,
-}
-
-impl LoadContext {
-    /// How long this entry is fresh, present or absent; held between 1 ms and ten years.
-    pub fn fresh_for(&self, time: Duration) {
-        self.told.lock().fresh_for = Some(time.clamp(ttl::SHORTEST, ttl::LONGEST));
-    }
-
-    /// How long after that it may stand in for a failing load; at most ten years.
-    pub fn stale_for(&self, time: Duration) {
-        self.told.lock().stale_for = Some(time.min(ttl::LONGEST));
-    }
-
-    /// What the entry depends on, besides the tags that the call names, where only the value tells: see
-    /// [`Tiered::invalidate_tag`]. Name beforehand what is known beforehand ([`Request::tags`]): an entry whose load
-    /// reveals tags is not kept if any tag of the namespace was invalidated during the load. Nor is what the first such
-    /// load of a process brings kept in L2, for loads begin to watch for that only then. A tag has 1 to 255 bytes, an entry at most 64; one that has others is
-    /// not kept.
-    pub fn tags<S: AsRef<str>>(&self, tags: impl IntoIterator<Item = S>) {
-        let mut told = self.told.lock();
-        for tag in tags {
-            match Tag::new(tag.as_ref()) {
-                Ok(tag) => told.tags.push(tag),
-                Err(_) => told.has_bad_tag = true,
-            }
-        }
-        told.has_bad_tag |= told.tags.check().is_err();
-    }
-
-    /// What the entry weighs in an L1 that is bounded by weight.
-    pub fn weight(&self, weight: u64) {
-        self.told.lock().weight = Some(weight);
-    }
-
-    /// The version of the value in the source; see [`Request::source_version`]. What is loaded is stored whatever its
-    /// version: writes are compared with it.
-    pub fn source_version(&self, version: u64) {
-        self.told.lock().source_version = Some(version);
-    }
-
-    pub(crate) fn told(&self) -> Told {
-        self.told.lock().clone()
-    }
-}
+pub use self::context::LoadContext;
+pub(crate) use self::{
+    context::Told,
+    options::{Lifetimes, Options},
+};
 
 /// A call being put together, about one key, made by [`Tiered::key`], or about several, made by
 /// [`Tiered::keys`]. Nothing happens until one of the verbs (`get`, `get_or_load`, `set`, …) is awaited.

@@ -5,42 +5,31 @@
 //! budget is spent. Each step is a method of [`Leading`], so that a batch can walk many leaders from
 //! step to step together.
 //!
-//! The lease is the single flight of all processes. Who gets it loads, and renews it meanwhile; the others serve
-//! what is stale if they have it, else wait for the value, and after too long a wait load for themselves and store
-//! nothing. They ask at growing intervals: a value that appears says nothing on the bus, which carries changes only.
+//! [`waiting`] is what happens while another process loads, [`landing`] what a load comes to.
 
-use std::{
-    convert::Infallible,
-    future::pending,
-    mem,
-    ops::ControlFlow,
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod landing;
+mod waiting;
 
-use bytes::Bytes;
+use std::{convert::Infallible, future::pending, mem, ops::ControlFlow, pin::pin, time::Duration};
+
 use futures_util::future::{Either, select};
 use tiered_codecs::CodecFor;
 use tiered_tiers::Claim;
 
 use crate::{
     Error,
-    entry::Entry,
     fence::Ticket,
     flight::Role,
     load::{self, Loader},
     read::Local,
     request::{LoadContext, Told},
-    session::{Granted, Leased, Look, OtherSlot, Session, pack},
+    session::{Granted, Leased, Look, Session},
     stack::{Landed, Leader, Walked},
     tags::{Before, Marks, Stamps, Tag},
     walk::{self, Walk},
 };
 
-/// How long a leader waits before it asks again what another process' load has come to, at first and at most.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(4);
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) use self::landing::Rest;
 
 /// How a leader goes about it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -291,53 +280,6 @@ impl<'a, C> Leading<'a, C> {
         }
     }
 
-    /// Whether another process loads what this read may share.
-    pub(crate) fn waits(&self) -> bool {
-        self.obstacle == Some(Obstacle::Load) && self.walk.plan.read
-    }
-
-    /// Lands with what is stale, or waits for another process' load: for its value, for its lease, or until the
-    /// wait takes too long.
-    pub(crate) async fn wait<T>(mut self) -> Step<'a, C>
-    where
-        T: Send + Sync + 'static,
-        C: CodecFor<T>,
-    {
-        let Walk { stack, .. } = self.walk;
-        if let Some(landed) = self.stale() {
-            return self.land(landed);
-        }
-        stack.meter.lease_wait();
-        let start = tokio::time::Instant::now();
-        let mut pause = SHORTEST_PAUSE;
-        while self.waits() {
-            let left = stack.wait_for.saturating_sub(start.elapsed());
-            if left.is_zero() {
-                break;
-            }
-            // Processes that began to wait together do not ask together.
-            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64()).min(left)).await;
-            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
-            if let Some(session) = &mut self.session {
-                session.refresh_budget();
-            }
-            self = match self.lease::<T>().await {
-                ControlFlow::Break(walked) => return ControlFlow::Break(walked),
-                ControlFlow::Continue(leading) => leading,
-            };
-        }
-        ControlFlow::Continue(self)
-    }
-
-    /// A stale value that may be served.
-    fn stale(&self) -> Option<Landed> {
-        let fallback = self.fallback.clone().filter(|_| self.ticket.holds());
-        let now = self.walk.stack.clock.now();
-        fallback.or_else(|| self.walk.fallback()).filter(|landed| {
-            now < landed.usable_until && self.walk.stack.tags.stand(landed.marks.as_ref())
-        })
-    }
-
     /// Runs a load, and renews the lease meanwhile. A loader that blocks its thread keeps it from being renewed.
     pub(crate) async fn renewing<R>(&mut self, loading: impl Future<Output = R>) -> R {
         match select(pin!(loading), pin!(self.renew())).await {
@@ -351,126 +293,6 @@ impl<'a, C> Leading<'a, C> {
         match (&self.session, &mut self.lease) {
             (Some(session), Some(lease)) => session.renew(&self.walk.stack.clock, lease).await,
             _ => pending().await,
-        }
-    }
-
-    /// The other half: lands with what was loaded since `begun`, or with what else there is to serve. What is
-    /// left to do on L2 comes back, to be done by whoever waits for nothing any more.
-    pub(crate) fn end<T>(
-        self,
-        loaded: Result<Option<T>, Error>,
-        told: Told,
-        begun: Instant,
-    ) -> (Walked, Option<Rest<'a, C>>)
-    where
-        T: Send + Sync + 'static,
-        C: CodecFor<T>,
-    {
-        match loaded {
-            Ok(value) => self.keep(value, told, begun),
-            Err(error) => self.fail(error),
-        }
-    }
-
-    fn fail(self, error: Error) -> (Walked, Option<Rest<'a, C>>) {
-        let Self { walk, leader, ticket, session, fallback, lease, .. } = self;
-        let l2_failed = session.as_ref().map_or(walk.stack.l2.is_none(), Session::is_silent);
-        let now = walk.stack.clock.now();
-        let walked = fallback
-            .filter(|_| ticket.holds())
-            .or_else(|| walk.fallback())
-            .or_else(|| walk.last_resort(l2_failed))
-            .filter(|landed| now < landed.usable_until)
-            .filter(|landed| walk.stack.tags.stand(landed.marks.as_ref()))
-            .ok_or(error);
-        leader.land(walked.clone());
-        let rest = session.zip(lease);
-        let rest =
-            rest.map(|(session, lease)| Rest { walk, session, lease, entry: None, other: None });
-        (walked, rest)
-    }
-
-    fn keep<T>(self, value: Option<T>, told: Told, begun: Instant) -> (Walked, Option<Rest<'a, C>>)
-    where
-        T: Send + Sync + 'static,
-        C: CodecFor<T>,
-    {
-        let Self { walk, leader, mut ticket, session, lease, obstacle, depends, .. } = self;
-        let stack = &walk.stack;
-        if obstacle.is_some() {
-            stack.meter.unstored_load();
-        }
-        let entry = Entry::new(stack, &walk.options, told, value.map(Arc::new));
-        // What is loaded while a writer holds the key may be old when the writer ends, and nobody would drop it.
-        let is_kept = obstacle != Some(Obstacle::Hold) && !depends.is_unkept;
-        let l1 = stack.l1(walk.options.skip_l1).filter(|_| is_kept);
-        let is_stored = lease.is_some() && !depends.is_unstored;
-        let weighed = l1.is_some() && stack.is_l1_weighted() && entry.needs_weighing();
-        let stored = match session.as_ref().and_then(Session::lives_until) {
-            Some(moment) => &entry.capped(moment),
-            None => &entry,
-        };
-        let packed = match &session {
-            Some(session) if weighed || is_stored => {
-                pack(walk, stored, &depends.stamps, session.wire())
-            }
-            // Past L2, and only for its weight.
-            None if weighed && stack.l2.is_some() => {
-                pack(walk, &entry, &depends.stamps, &walk.key.wire(&stack.namespace))
-            }
-            _ => None,
-        };
-        let life = stored.life();
-        if l1.is_some() {
-            // Whether a writer holds the key is not known where L2 was silent, nor would its end be heard.
-            let is_known = obstacle != Some(Obstacle::Silence);
-            let generation = if is_known { ticket.generation } else { 0 };
-            let (begun, marks) = ((begun, generation), depends.marks);
-            let keep = entry.local(stack, &walk.options, begun, marks, packed.as_ref());
-            if walk.plan.join {
-                stack.keep_local(&walk.key, &ticket, keep);
-            } else if stack.replace_local(&walk.key, &ticket, keep) {
-                // Its own step has overtaken the ticket; the store wants one that holds.
-                ticket = stack.capture(&walk.key);
-            }
-        }
-        let is_alone = match &session {
-            // Without a lease, and with an L2 that has not failed, the key is a newer version's, or a writer's.
-            Some(session) => lease.is_none() && !session.has_failed(),
-            None => stack.l2.is_some() || stack.bus.is_none(),
-        };
-        let other = (!walk.plan.join && !is_alone).then(|| OtherSlot::new(walk));
-        let landed = entry.landed();
-        leader.land(Ok(landed.clone()));
-        let rest = session.zip(lease).map(|(session, lease)| Rest {
-            walk,
-            session,
-            lease,
-            entry: Some((ticket, packed.filter(|_| is_stored), life)),
-            other,
-        });
-        (Ok(landed), rest)
-    }
-}
-
-/// What a leader that has landed has left to do on L2: to store the entry, or to give the lease up.
-/// Dropped before it is done, it leaves the lease to run out.
-pub(crate) struct Rest<'a, C> {
-    walk: &'a Walk<C>,
-    pub(crate) session: Session<'a>,
-    lease: Granted,
-    entry: Option<(Ticket, Option<Bytes>, Duration)>,
-    /// Of a `Bypass`.
-    other: Option<OtherSlot<'a, C>>,
-}
-
-impl<C> Rest<'_, C> {
-    pub(crate) async fn finish(mut self) {
-        match self.entry {
-            Some(entry) => {
-                self.session.store(self.walk, &mut self.lease, entry, self.other).await;
-            }
-            None => self.session.release(&mut self.lease).await,
         }
     }
 }

@@ -11,6 +11,8 @@
 //! future) may still execute later. So nothing that stores a value may be unconditional: `set`
 //! takes the lease by force, waits for the answer, and fills.
 //!
+//! The rejected alternative, deleting twice with a delay, only makes the race rarer.
+//!
 //! | operation | value | lease |
 //! |---|---|---|
 //! | `get` | read | untouched |
@@ -33,10 +35,11 @@
 //! A server that comes back with old data brings back values, and leases, that were dropped. So a tier that can
 //! names the *run* of the server behind each answer: [`Incarnation`]. The engine writes into an entry in which run it
 //! was stored, and does not believe one that is of another.
-//!
-//! The rejected alternative, deleting twice with a delay, only makes the race rarer.
 
-use std::{fmt, fmt::Debug, num::NonZeroU64, sync::Arc, time::Duration};
+mod shared;
+mod words;
+
+use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -44,160 +47,12 @@ use futures_util::{StreamExt, future::BoxFuture, stream};
 
 use crate::{Chain, ConfigError, TierError, protocol::HoldEnd};
 
+#[cfg(any(feature = "redis", feature = "memcached"))]
+pub(crate) use self::words::HOLD_MARK;
+pub use self::words::{Abilities, Claim, Fill, Found, Incarnation, Lease, LeaseToken, Progress};
+
 /// How many of a batch are under way at once, where a tier asks for them one by one.
 const AT_ONCE: usize = 64;
-
-/// The length of a hold's mark, which no token has.
-#[cfg(any(feature = "redis", feature = "memcached"))]
-pub(crate) const HOLD_MARK: usize = 17;
-
-/// Told of each step of a [`clear`](RemoteTier::clear), with the number of values it has dropped.
-pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
-
-/// What L2 has under a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// The stored bytes, unjudged.
-    pub bytes: Bytes,
-    /// The remaining life by the server's clock, never more than the true one of these bytes when
-    /// they were replaced meanwhile; `None` for a key without an expiry (which no tier wrote).
-    ///
-    /// A server whose clock stands still, for its process is stopped or its machine paused, does not age what
-    /// it holds: it may serve a value after its end, with the remaining life of before. By no more than the
-    /// pause, and until it looks at its clock again.
-    pub remaining: Option<Duration>,
-    /// The run of the server that answered; `None` from a tier that cannot tell.
-    pub incarnation: Option<Incarnation>,
-}
-
-/// One run of a server: from its start, or its promotion, to its end. Compared for equality only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Incarnation(NonZeroU64);
-
-impl Incarnation {
-    /// By a number that is another for each run: a hash of the server's own random name for it.
-    #[must_use]
-    pub fn new(number: u64) -> Self {
-        Self(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
-    }
-
-    /// The number; never 0.
-    #[must_use]
-    pub fn get(self) -> u64 {
-        self.0.get()
-    }
-}
-
-/// A random 128-bit token that owns one lease, from the operating system's generator: two processes
-/// must never draw the same. Never a counter: counters restart with the server.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct LeaseToken([u8; 16]);
-
-impl LeaseToken {
-    /// A new random token.
-    #[must_use]
-    pub fn random() -> Self {
-        let mut token = [0; 16];
-        if getrandom::fill(&mut token).is_err() {
-            // No such source on this platform: the next best.
-            token = fastrand::u128(..).to_le_bytes();
-        }
-        Self(token)
-    }
-
-    /// The token that came over the wire.
-    #[cfg(feature = "redis")]
-    pub(crate) fn from_wire(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// What a hold leaves in its key's lease: no token, so that nobody can fill or release it.
-    #[cfg(any(feature = "redis", feature = "memcached"))]
-    pub(crate) fn hold_mark(&self) -> [u8; HOLD_MARK] {
-        let mut mark = [b'h'; HOLD_MARK];
-        mark[1..].copy_from_slice(&self.0);
-        mark
-    }
-
-    /// The token as it goes over the wire.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for LeaseToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LeaseToken(..)")
-    }
-}
-
-/// How a lease is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// Only if nobody holds it.
-    IfFree,
-    /// Whoever holds it: an older load's fill is then refused.
-    ByForce,
-}
-
-/// The answer to a request for a lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lease {
-    /// The caller's token stands now. With it what is stored under the key at that moment, for a
-    /// value may have come since the caller's read.
-    Granted(Option<Found>),
-    /// Another token stands. With it what is stored under the key at that moment.
-    Held(Option<Found>),
-    /// A writer holds the key: what is loaded now must not be stored, nor kept in L1.
-    OnHold,
-}
-
-/// What became of a fill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fill {
-    /// The token stood; the value is stored and the lease dropped.
-    Stored,
-    /// The token was gone: overtaken, expired or evicted. Nothing was changed.
-    Refused,
-    /// This tier keeps no such value: it is too long, or its life too short. Nothing is stored; the lease
-    /// is given up.
-    Skipped,
-}
-
-/// What a tier can and cannot keep.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Abilities {
-    /// Whether [`clear`](RemoteTier::clear) works. Where it does not, it is refused with
-    /// [`TierError::Unsupported`].
-    pub clears: bool,
-    /// The unit in which lives are counted: a value may be gone, and `remaining` fall short, by so much.
-    pub tick: Duration,
-    /// The shortest life of a value. One with a shorter life is not kept: [`Fill::Skipped`].
-    pub shortest_life: Duration,
-    /// The longest life of a value. One with a longer life is kept for so long.
-    pub longest_life: Duration,
-    /// The longest value, in bytes. A longer one is not kept: [`Fill::Skipped`].
-    pub longest_value: usize,
-    /// Whether it asks its server for its [runs](RemoteTier::incarnation), which the server may refuse to tell. A tier
-    /// that does not tells none.
-    pub tells_runs: bool,
-}
-
-impl Default for Abilities {
-    /// A tier that can do everything but tell runs, and counts in milliseconds.
-    fn default() -> Self {
-        Self {
-            clears: true,
-            tick: Duration::from_millis(1),
-            shortest_life: Duration::ZERO,
-            longest_life: Duration::MAX,
-            longest_value: usize::MAX,
-            tells_runs: false,
-        }
-    }
-}
 
 /// A shared store of bytes, the second tier.
 ///
@@ -358,115 +213,4 @@ pub trait RemoteTier: Send + Sync + Debug + 'static {
 /// Runs some at once; the results come in their order.
 pub(crate) async fn in_order<R>(operations: Vec<BoxFuture<'_, R>>) -> Vec<R> {
     stream::iter(operations).buffered(AT_ONCE).collect().await
-}
-
-/// A tier that is shared, or whose kind is chosen at run time.
-#[async_trait]
-impl<T: RemoteTier + ?Sized> RemoteTier for Arc<T> {
-    fn name(&self) -> &'static str {
-        (**self).name()
-    }
-
-    async fn get(&self, key: &[u8]) -> Result<Option<Found>, TierError> {
-        (**self).get(key).await
-    }
-
-    async fn lease(
-        &self,
-        key: &[u8],
-        token: LeaseToken,
-        life: Duration,
-        claim: Claim,
-    ) -> Result<Lease, TierError> {
-        (**self).lease(key, token, life, claim).await
-    }
-
-    async fn fill(
-        &self,
-        key: &[u8],
-        token: LeaseToken,
-        bytes: Bytes,
-        life: Duration,
-    ) -> Result<Fill, TierError> {
-        (**self).fill(key, token, bytes, life).await
-    }
-
-    async fn release(&self, key: &[u8], token: LeaseToken) -> Result<(), TierError> {
-        (**self).release(key, token).await
-    }
-
-    async fn renew(
-        &self,
-        key: &[u8],
-        token: LeaseToken,
-        life: Duration,
-    ) -> Result<bool, TierError> {
-        (**self).renew(key, token, life).await
-    }
-
-    async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
-        (**self).hold(key, token, life).await
-    }
-
-    async fn renew_hold(
-        &self,
-        key: &[u8],
-        token: LeaseToken,
-        life: Duration,
-    ) -> Result<bool, TierError> {
-        (**self).renew_hold(key, token, life).await
-    }
-
-    async fn end_hold(
-        &self,
-        key: &[u8],
-        token: LeaseToken,
-        lease: Option<(LeaseToken, Duration)>,
-    ) -> Result<HoldEnd, TierError> {
-        (**self).end_hold(key, token, lease).await
-    }
-
-    async fn incarnation(&self, key: &[u8]) -> Result<Option<Incarnation>, TierError> {
-        (**self).incarnation(key).await
-    }
-
-    async fn set(&self, key: &[u8], bytes: Bytes, life: Duration) -> Result<Fill, TierError> {
-        (**self).set(key, bytes, life).await
-    }
-
-    async fn delete(&self, key: &[u8]) -> Result<(), TierError> {
-        (**self).delete(key).await
-    }
-
-    async fn get_many(&self, keys: &[&[u8]]) -> Vec<Result<Option<Found>, TierError>> {
-        (**self).get_many(keys).await
-    }
-
-    async fn set_many(&self, entries: &[(&[u8], Bytes, Duration)]) -> Vec<Result<Fill, TierError>> {
-        (**self).set_many(entries).await
-    }
-
-    async fn delete_many(&self, keys: &[&[u8]]) -> Vec<Result<(), TierError>> {
-        (**self).delete_many(keys).await
-    }
-
-    async fn clear(&self, prefix: &[u8], progress: Progress<'_>) -> Result<(), TierError> {
-        (**self).clear(prefix, progress).await
-    }
-
-    async fn ping(&self) -> Result<(), TierError> {
-        (**self).ping().await
-    }
-
-    fn distrust(&self) {
-        (**self).distrust();
-    }
-
-    fn abilities(&self) -> Abilities {
-        (**self).abilities()
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
-        (**self).check()
-    }
 }
