@@ -47,7 +47,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream};
 
 use crate::{Chain, ConfigError, TierError, protocol::HoldEnd};
 
-#[cfg(any(feature = "redis", feature = "memcached"))]
+#[cfg(feature = "memcached")]
 pub(crate) use self::words::HOLD_MARK;
 pub use self::words::{Abilities, Claim, Fill, Found, Incarnation, Lease, LeaseToken, Progress};
 

@@ -4,12 +4,10 @@ use std::{fmt, num::NonZeroU64, time::Duration};
 
 use bytes::Bytes;
 
-use super::RemoteTier;
-
 #[cfg(any(feature = "redis", feature = "memcached"))]
 pub(crate) const HOLD_MARK: usize = 17;
 
-/// Told of each step of a [`clear`](RemoteTier::clear), with the number of values it has dropped.
+/// Told of each step of a [`clear`](super::RemoteTier::clear), with the number of values it has dropped.
 pub type Progress<'a> = &'a (dyn Fn(u64) + Send + Sync);
 
 /// What L2 has under a key.
@@ -127,8 +125,8 @@ pub enum Fill {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Abilities {
-    /// Whether [`clear`](RemoteTier::clear) works. Where it does not, it is refused with
-    /// [`TierError::Unsupported`].
+    /// Whether [`clear`](super::RemoteTier::clear) works. Where it does not, it is refused with
+    /// [`TierError::Unsupported`](crate::TierError::Unsupported).
     pub clears: bool,
     /// The unit in which lives are counted: a value may be gone, and `remaining` fall short, by so much.
     pub tick: Duration,
@@ -138,7 +136,7 @@ pub struct Abilities {
     pub longest_life: Duration,
     /// The longest value, in bytes. A longer one is not kept: [`Fill::Skipped`].
     pub longest_value: usize,
-    /// Whether it asks its server for its [runs](RemoteTier::incarnation), which the server may refuse to tell. A tier
+    /// Whether it asks its server for its [runs](super::RemoteTier::incarnation), which the server may refuse to tell. A tier
     /// that does not tells none.
     pub tells_runs: bool,
 }
