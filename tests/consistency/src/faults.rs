@@ -22,8 +22,12 @@ pub(crate) enum Fault {
     StopWorker(u64),
     /// The server stands still.
     FreezeServer,
-    /// The server is killed, and comes back empty.
+    /// The server is killed, and comes back with its last snapshot, or empty if there is none.
     RestartServer,
+    /// The server takes a snapshot, and is killed after the fault's time: it comes back with what it had before.
+    RestoreServer,
+    /// The replica hears nothing for the fault's time; then the primary is killed, and the replica takes its place.
+    FailOver,
     /// A worker's link, or all of them.
     Link(Option<u64>, LinkFault),
     /// Requests of a worker are thrown away, with their connections.
@@ -65,6 +69,8 @@ impl Fault {
             Self::StopWorker(_) => "worker stopped",
             Self::FreezeServer => "server stopped",
             Self::RestartServer => "server killed",
+            Self::RestoreServer => "server restored",
+            Self::FailOver => "failed over",
             Self::Link(_, LinkFault::BlackHole) => "link black",
             Self::Link(_, LinkFault::HoldRequests) => "requests held",
             Self::Link(_, LinkFault::Delay(_)) => "link slow",
@@ -99,7 +105,8 @@ impl Schedule {
                     row(&|random| server_fault(random, workers))
                 }
                 Mode::Lies => row(&|random| lie(random, workers)),
-                Mode::Failover => row(&primary_fault),
+                Mode::Failover => row(&|random| failover_fault(random, workers)),
+                Mode::Sentinels => row(&primary_fault),
             },
             loads: row(&load_fault),
         }
@@ -146,7 +153,8 @@ fn server_fault(random: &mut Rng, workers: u64) -> (Fault, Duration) {
     match random.u8(..20) {
         0..3 => (Fault::FreezeServer, millis(random, 20, 400)),
         3..5 => (Fault::FreezeServer, millis(random, 400, 3_000)),
-        5..8 => (Fault::RestartServer, millis(random, 10, 800)),
+        5..7 => (Fault::RestartServer, millis(random, 10, 800)),
+        7 => (Fault::RestoreServer, millis(random, 100, 2_500)),
         8..11 => (Fault::Link(whose, LinkFault::BlackHole), millis(random, 50, 1_500)),
         11..13 => (Fault::Link(whose, LinkFault::Reset), millis(random, 50, 1_000)),
         13..15 => (Fault::Link(whose, LinkFault::HoldRequests), millis(random, 50, 1_500)),
@@ -167,6 +175,16 @@ fn lie(random: &mut Rng, workers: u64) -> (Fault, Duration) {
         _ => LinkFault::Truncate,
     };
     (Fault::Link(whose, lie), millis(random, 200, 2_500))
+}
+
+/// As for a single server, but that one which dies is replaced.
+fn failover_fault(random: &mut Rng, workers: u64) -> (Fault, Duration) {
+    match server_fault(random, workers) {
+        (Fault::RestartServer | Fault::RestoreServer | Fault::FreezeServer, _) => {
+            (Fault::FailOver, millis(random, 10, 2_000))
+        }
+        other => other,
+    }
 }
 
 fn primary_fault(random: &mut Rng) -> (Fault, Duration) {

@@ -1,6 +1,6 @@
 //! A checker of histories: several processes of a service over real servers that fail, and what they may read.
 //!
-//! `tiered-consistency [SECONDS] [SEED] [--mode fence|local|failover|all]` starts servers, a database and
+//! `tiered-consistency [SECONDS] [SEED] [--mode MODE]` starts servers, a database and
 //! workers, lets them suffer by a schedule drawn from the seed, and prints a line for each promise. What is
 //! checked, and what that proves, is told in `docs/consistency.md`.
 //!

@@ -26,12 +26,14 @@ pub(crate) enum Mode {
     Bus(u8),
     /// As `Local`, by links that lie.
     Lies,
-    /// As `Local`, over a primary with replicas and sentinels that is replaced again and again.
+    /// As `Local`, over a primary that dies, and a replica that takes its place without the last writes.
     Failover,
+    /// As `Local`, over a primary, replicas and sentinels, which replace also a primary that lives: then there are two for a moment.
+    Sentinels,
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Fence,
         Self::Local,
         Self::Bus(0),
@@ -39,13 +41,14 @@ impl Mode {
         Self::Bus(100),
         Self::Lies,
         Self::Failover,
+        Self::Sentinels,
     ];
 
     pub(crate) fn named(name: &str) -> Result<Self> {
         match Self::ALL.into_iter().find(|mode| mode.name() == name) {
             Some(mode) => Ok(mode),
             None => bail!(
-                "there is no mode {name}; there are fence, local, bus, bus-half, bus-deaf, lies, failover, all"
+                "there is no mode {name}; there are fence, local, bus, bus-half, bus-deaf, lies, failover, sentinels, all"
             ),
         }
     }
@@ -59,6 +62,7 @@ impl Mode {
             Self::Bus(_) => "bus-half",
             Self::Lies => "lies",
             Self::Failover => "failover",
+            Self::Sentinels => "sentinels",
         }
     }
 
@@ -72,7 +76,9 @@ impl Mode {
                 bus.inject(BusFault::LoseMessages(lost));
                 Tiered::new(Quick::new(100_000), l2).bus(bus).max_staleness(LOCAL_FOR)
             }
-            Self::Local | Self::Lies | Self::Failover => Tiered::new(Quick::new(100_000), l2),
+            Self::Local | Self::Lies | Self::Failover | Self::Sentinels => {
+                Tiered::new(Quick::new(100_000), l2)
+            }
         };
         Ok(common(builder).local_for(LOCAL_FOR).last_resort_for(LOCAL_FOR).build()?)
     }
@@ -86,7 +92,7 @@ impl Mode {
     pub(crate) fn local_bound(self) -> Option<Duration> {
         match self {
             Self::Fence => None,
-            Self::Local | Self::Bus(_) | Self::Lies | Self::Failover => Some(LOCAL_FOR),
+            _ => Some(LOCAL_FOR),
         }
     }
 
@@ -95,10 +101,10 @@ impl Mode {
         self.local_bound().unwrap_or_default() * 2
     }
 
-    /// Whether what was acknowledged stays so: a failover may lose it, and a lie may acknowledge what was never
-    /// done.
+    /// Whether what was acknowledged stays so: a primary that was deposed and does not know it acknowledges what the new one
+    /// never hears of, and a lie what was never done.
     pub(crate) fn keeps_what_it_acknowledged(self) -> bool {
-        matches!(self, Self::Fence | Self::Local | Self::Bus(_))
+        !matches!(self, Self::Lies | Self::Sentinels)
     }
 }
 

@@ -129,6 +129,12 @@ async fn strike(servers: &mut Servers, fault: Fault, lasts: Duration) -> Result<
             sleep(lasts).await;
             server.restart().await?;
         }
+        (Servers::Single { server, .. }, Fault::RestoreServer) => {
+            server.execute(&["SAVE"]).await?;
+            sleep(lasts).await;
+            server.restart().await?;
+        }
+        (Servers::Pair(pair), Fault::FailOver) => pair.fail_over(lasts).await?,
         (Servers::Group(group), Fault::KillPrimary) => {
             let primary = group.primary().await?;
             group.kill(primary)?;

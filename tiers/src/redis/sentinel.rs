@@ -1,14 +1,17 @@
 //! Sentinels: who knows which server is the primary now.
 //!
-//! Each dial asks all of them at once and goes where the first answer leads, if the server there says
-//! itself that it is a primary (`ROLE`); else where the next one does. So neither a dead sentinel nor
-//! one that has missed the latest failover holds a dial up. Rejected: asking in turn, where each dead
+//! Each dial asks all of them at once and goes where the newest answer leads, if the server there says itself that it
+//! is a primary (`ROLE`). The newest is the one of the highest *configuration epoch*, which each failover counts up;
+//! what others name was deposed, and says of itself that it is a primary all the same when it comes back before the
+//! sentinels have made a replica of it. A silent sentinel is waited for no longer than a quarter of the dial's time. Rejected:
+//! the first answer, which led writers to a primary that had died and was started again; and asking in turn, where each dead
 //! host in front of the list costs a good part of the dial's time.
 //!
 //! A primary that was replaced while it is alive goes on serving for some ten seconds, until the sentinels make
 //! a replica of it, and who is connected to it would not notice. So each connection has a *watch*: a task that
-//! asks the sentinels every second, and retires the connection when most of them name another primary.
-//! Rejected: subscribing to their news, which tells nothing when a message is missed.
+//! asks the sentinels every second, and retires the connection when one of them names another primary of a higher epoch,
+//! or most of them another one, where the epochs are not told. Rejected: subscribing to their news, which tells nothing when
+//! a message is missed.
 
 use std::{
     fmt,
@@ -19,11 +22,11 @@ use std::{
     time::Duration,
 };
 
-use ::redis::{Value, cmd};
+use ::redis::{Pipeline, Value, cmd};
 use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 use tokio::{
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
@@ -36,6 +39,15 @@ use crate::TierError;
 
 /// How often the sentinels are asked whether a connection still leads to their primary.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// What a sentinel says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    /// Where the primary is.
+    primary: Address,
+    /// The number of the configuration in which it became so; 0 if it is not told.
+    epoch: u64,
+}
 
 /// The sentinels of one primary.
 #[derive(Clone)]
@@ -63,34 +75,69 @@ impl Sentinels {
     pub(super) async fn dial(&self, options: &Options) -> Result<Connection, TierError> {
         let questions = self.addresses.iter().map(|sentinel| self.ask(sentinel, options));
         let mut answers: FuturesUnordered<_> = questions.collect();
-        let mut tried = Vec::new();
+        let patience = Instant::now() + options.connect_timeout / 4;
+        let (mut named, mut tried) = (Vec::new(), Vec::new());
         let mut last = TierError::Unreachable("no sentinel was named".into());
-        while let Some(answer) = answers.next().await {
-            let address = match answer {
-                Ok(address) => address,
-                Err(error) => {
+        loop {
+            // Those that are slow may know more; but once there is an answer, they are not waited for for long.
+            let answer = if named.is_empty() {
+                answers.next().await
+            } else {
+                timeout_at(patience, answers.next()).await.ok().flatten()
+            };
+            match answer {
+                Some(Ok(answer)) => {
+                    named.push(answer);
+                    continue;
+                }
+                Some(Err(error)) => {
                     last = error;
                     continue;
                 }
-            };
-            if tried.contains(&address) {
+                None => {}
+            }
+            match self.newest(&named, &mut tried, options).await {
+                Ok(connection) => return Ok(connection),
+                Err(Some(error)) => last = error,
+                Err(None) => {}
+            }
+            // What is named later may be newer still.
+            match answers.next().await {
+                Some(Ok(answer)) => named.push(answer),
+                Some(Err(error)) => last = error,
+                None => return Err(last),
+            }
+        }
+    }
+
+    /// A connection to the primary of the newest configuration, unless it was tried before.
+    async fn newest(
+        &self,
+        named: &[Named],
+        tried: &mut Vec<Named>,
+        options: &Options,
+    ) -> Result<Connection, Option<TierError>> {
+        let newest = named.iter().map(|named| named.epoch).max();
+        let mut last = None;
+        for named in named.iter().filter(|named| Some(named.epoch) == newest) {
+            if tried.contains(named) {
                 continue;
             }
-            let there = options.moved_to(Endpoint::Tcp(address.clone()));
+            let there = options.moved_to(Endpoint::Tcp(named.primary.clone()));
             match primary(&there).await {
                 Ok(connection) => {
-                    let watch = Watch::start(self.clone(), options.clone(), address);
+                    let watch = Watch::start(self.clone(), options.clone(), named.clone());
                     return Ok(connection.watched(watch));
                 }
-                Err(error) => last = error,
+                Err(error) => last = Some(error),
             }
-            tried.push(address);
+            tried.push(named.clone());
         }
         Err(last)
     }
 
     /// Where this sentinel thinks that the primary is.
-    async fn ask(&self, sentinel: &Address, options: &Options) -> Result<Address, TierError> {
+    async fn ask(&self, sentinel: &Address, options: &Options) -> Result<Named, TierError> {
         self.ask_over(&self.reach(sentinel, options).await?, options).await
     }
 
@@ -105,14 +152,14 @@ impl Sentinels {
         Connection::direct(&login).await
     }
 
-    async fn ask_over(
-        &self,
-        sentinel: &Connection,
-        options: &Options,
-    ) -> Result<Address, TierError> {
-        let mut question = cmd("SENTINEL");
-        question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.service);
-        let answer = answer(sentinel, question, options).await?;
+    async fn ask_over(&self, sentinel: &Connection, options: &Options) -> Result<Named, TierError> {
+        let mut questions = Pipeline::new();
+        for question in ["GET-MASTER-ADDR-BY-NAME", "MASTER"] {
+            questions.cmd("SENTINEL").arg(question).arg(&self.service);
+        }
+        let answers = answer(sentinel, Request::Several(questions), options).await?;
+        let [answer, more] = reply::array(answers)?;
+        let answer = reply::accepted(answer)?;
         if answer == Value::Nil {
             return Err(TierError::Refused("the sentinels watch no primary of this name".into()));
         }
@@ -122,7 +169,9 @@ impl Sentinels {
             String::from_utf8(bytes.to_vec()).map_err(|_| reply::unexpected("no address"))
         };
         let port = text(port)?.parse().map_err(|_| reply::unexpected("no port"))?;
-        Ok(Address { host: text(host)?, port })
+        // A login that may not ask for more does not hear of epochs.
+        let epoch = epoch(more).unwrap_or_default();
+        Ok(Named { primary: Address { host: text(host)?, port }, epoch })
     }
 }
 
@@ -134,7 +183,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    fn start(sentinels: Sentinels, options: Options, primary: Address) -> Self {
+    fn start(sentinels: Sentinels, options: Options, dialled: Named) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&is_over);
         let task = tokio::spawn(async move {
@@ -147,8 +196,10 @@ impl Watch {
                     async move { timeout(LOOK, look).await.ok().flatten() }
                 });
                 let named = join_all(looks).await;
-                let others = named.iter().flatten().filter(|named| **named != primary).count();
-                if others > sentinels.addresses.len() / 2 {
+                let others =
+                    || named.iter().flatten().filter(|named| named.primary != dialled.primary);
+                let is_deposed = others().any(|other| other.epoch > dialled.epoch);
+                if is_deposed || others().count() > sentinels.addresses.len() / 2 {
                     told.store(true, Ordering::Relaxed);
                     return;
                 }
@@ -157,7 +208,7 @@ impl Watch {
         Self { is_over, task }
     }
 
-    /// Whether most sentinels name another primary.
+    /// Whether the sentinels name another primary.
     pub(super) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
     }
@@ -176,7 +227,7 @@ impl Sentinels {
         sentinel: &Address,
         kept: &mut Option<Connection>,
         options: &Options,
-    ) -> Option<Address> {
+    ) -> Option<Named> {
         let connection = match kept.take() {
             Some(connection) if !connection.is_closed() => connection,
             _ => self.reach(sentinel, options).await.ok()?,
@@ -190,7 +241,8 @@ impl Sentinels {
 /// A connection to a server that says that it is a primary.
 async fn primary(options: &Options) -> Result<Connection, TierError> {
     let connection = Connection::direct(options).await?;
-    let Value::Array(role) = reply::accepted(answer(&connection, cmd("ROLE"), options).await?)?
+    let Value::Array(role) =
+        reply::accepted(answer(&connection, Request::Single(cmd("ROLE")), options).await?)?
     else {
         return Err(reply::unexpected("no role"));
     };
@@ -200,12 +252,20 @@ async fn primary(options: &Options) -> Result<Connection, TierError> {
     }
 }
 
+/// The configuration epoch among what a sentinel tells of a primary: names and values in turn.
+fn epoch(told: Value) -> Option<u64> {
+    let Value::Array(told) = told else { return None };
+    let mut words = told.into_iter().map(|word| reply::bytes(word).ok().flatten());
+    words.find(|word| word.as_deref() == Some(b"config-epoch"))?;
+    std::str::from_utf8(&words.next()??).ok()?.parse().ok()
+}
+
 async fn answer(
     connection: &Connection,
-    command: ::redis::Cmd,
+    question: Request,
     options: &Options,
 ) -> Result<Value, TierError> {
-    match connection.ask(&Request::Single(command), options.connect_timeout).await {
+    match connection.ask(&question, options.connect_timeout).await {
         Ok(value) => reply::accepted(value),
         Err(Failure::Broken(error)) => Err(error),
         Err(Failure::Late) => Err(TierError::Timeout),

@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -72,6 +72,8 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct State {
+    /// The port of the server behind it.
+    server: AtomicU16,
     fault: watch::Sender<Option<LinkFault>>,
     dials: AtomicUsize,
     cut: AtomicBool,
@@ -94,6 +96,7 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let port = listener.local_addr()?.port();
         let state = Arc::new(State {
+            server: AtomicU16::new(server),
             fault: watch::channel(None).0,
             dials: AtomicUsize::new(0),
             cut: AtomicBool::new(false),
@@ -109,7 +112,8 @@ impl Proxy {
                 while carrying.try_join_next().is_some() {}
                 carrying.spawn(async move {
                     // A server that is down closes the connection, as it would without a proxy.
-                    if let Ok(server) = TcpStream::connect(("127.0.0.1", server)).await {
+                    let port = state.server.load(Ordering::SeqCst);
+                    if let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await {
                         carry(client, server, &state, random).await;
                     }
                 });
@@ -134,6 +138,11 @@ impl Proxy {
     #[must_use]
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// From now on new connections lead to the server at `port`, as with an address that moves.
+    pub fn lead_to(&self, port: u16) {
+        self.state.server.store(port, Ordering::SeqCst);
     }
 
     /// Connections it has accepted so far.
