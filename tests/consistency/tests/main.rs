@@ -28,7 +28,7 @@ fn run(words: &[&str]) -> io::Result<Output> {
 
 #[test]
 fn every_promise_is_kept_in_a_short_run() {
-    for mode in ["fence", "local"] {
+    for mode in ["fence", "bus-half", "failover"] {
         let output = run(&["9", "7", "--mode", mode]).unwrap();
         let told = String::from_utf8_lossy(&output.stdout);
         println!("{told}{}", String::from_utf8_lossy(&output.stderr));

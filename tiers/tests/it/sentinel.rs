@@ -1,7 +1,10 @@
 //! A primary behind sentinels, replaced under load; and sentinels that are wrong, dead or silent.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -152,6 +155,61 @@ async fn a_stale_sentinel_is_not_believed() {
     }
     let tier = Redis::sentinel(at(&ports), "mymaster").unwrap();
     assert_eq!(every_operation(&tier).await, []);
+}
+
+/// What a sentinel says of the primary at `port`, of this configuration epoch.
+fn naming_in(said: &str, port: u16, epoch: u32) -> String {
+    match said.starts_with("SENTINEL MASTER ") {
+        true => format!("*4\r\n$4\r\nname\r\n$1\r\nx\r\n$12\r\nconfig-epoch\r\n$1\r\n{epoch}\r\n"),
+        false => naming(port),
+    }
+}
+
+/// A primary that died, was replaced and started again says that it is one, until the sentinels make a replica of it; and so
+/// do those sentinels say that have not heard of the other yet.
+#[tokio::test]
+async fn a_primary_that_was_deposed_is_not_gone_to() {
+    let (old, new) = (RedisServer::start().await.unwrap(), RedisServer::start().await.unwrap());
+    let (there, here) = (old.port(), new.port());
+    let behind = async || Scripted::start(move |said, _| naming_in(said, there, 1)).await;
+    let (one, two) = (behind().await, behind().await);
+    let ahead = Scripted::start(move |said, _| naming_in(said, here, 2)).await;
+    let slow = Proxy::before(ahead.port).await.unwrap();
+    slow.inject(LinkFault::Delay(Duration::from_millis(20)));
+    let ports = [one.port, two.port, slow.port()];
+    let tier = Redis::sentinel(at(&ports), "mymaster").unwrap();
+    tier.set(b"k", Bytes::new(), LIFE).await.unwrap();
+    assert!(Redis::new(&new.url()).unwrap().get(b"k").await.unwrap().is_some());
+    assert_eq!(Redis::new(&old.url()).unwrap().get(b"k").await, Ok(None));
+    // Nor when the new one is dead: nothing is better than what is over.
+    drop(new);
+    assert!(Redis::sentinel(at(&ports), "mymaster").unwrap().get(b"k").await.is_err());
+}
+
+#[tokio::test]
+async fn one_sentinel_that_knows_of_a_newer_primary_ends_a_connection() {
+    let (old, new) = (RedisServer::start().await.unwrap(), RedisServer::start().await.unwrap());
+    let (there, here) = (old.port(), new.port());
+    let heard = Arc::new(AtomicBool::new(false));
+    let quiet = Scripted::start(move |said, _| naming_in(said, there, 1)).await;
+    let hears = Arc::clone(&heard);
+    let knows = Scripted::start(move |said, _| match hears.load(Ordering::SeqCst) {
+        true => naming_in(said, here, 2),
+        false => naming_in(said, there, 1),
+    });
+    let knows = knows.await;
+    let third = Scripted::start(move |said, _| naming_in(said, there, 1)).await;
+    let ports = [quiet.port, knows.port, third.port];
+    let tier = Redis::sentinel(at(&ports), "mymaster").unwrap().connections(1);
+    tier.set(b"k", Bytes::new(), LIFE).await.unwrap();
+    heard.store(true, Ordering::SeqCst);
+    let left = async {
+        while tier.get(b"k").await != Ok(None) {
+            wait(50).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), left).await.unwrap();
+    assert!(Redis::new(&old.url()).unwrap().get(b"k").await.unwrap().is_some());
 }
 
 #[tokio::test]
