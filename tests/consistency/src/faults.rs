@@ -101,7 +101,7 @@ impl Schedule {
         Self {
             workers: row(&|random| worker_fault(random, workers)),
             servers: match mode {
-                Mode::Fence | Mode::Local | Mode::Bus(_) => {
+                Mode::Fence | Mode::Local | Mode::Bus(_) | Mode::Memcached => {
                     row(&|random| server_fault(random, workers))
                 }
                 Mode::Lies => row(&|random| lie(random, workers)),

@@ -1,11 +1,11 @@
 //! [`Mode`]: how the workers' caches are put together, and what is promised of them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, bail};
 use tiered::{
     Builder, Postcard, Tiered,
-    tiers::{Quick, Redis},
+    tiers::{Memcached, Quick, Redis, RemoteTier},
 };
 use tiered_tiers::testing::{BusFault, FaultyBus};
 
@@ -24,6 +24,8 @@ pub(crate) enum Mode {
     Local,
     /// L1 over L2, and a bus of which so many messages in a hundred are lost on their way.
     Bus(u8),
+    /// As `Local`, over memcached.
+    Memcached,
     /// As `Local`, by links that lie.
     Lies,
     /// As `Local`, over a primary that dies, and a replica that takes its place without the last writes.
@@ -33,14 +35,15 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Fence,
         Self::Local,
         Self::Bus(0),
         Self::Bus(50),
         Self::Bus(100),
-        Self::Lies,
+        Self::Memcached,
         Self::Failover,
+        Self::Lies,
         Self::Sentinels,
     ];
 
@@ -48,7 +51,7 @@ impl Mode {
         match Self::ALL.into_iter().find(|mode| mode.name() == name) {
             Some(mode) => Ok(mode),
             None => bail!(
-                "there is no mode {name}; there are fence, local, bus, bus-half, bus-deaf, lies, failover, sentinels, all"
+                "there is no mode {name}; there are fence, local, bus, bus-half, bus-deaf, memcached, failover, lies, sentinels, all"
             ),
         }
     }
@@ -60,6 +63,7 @@ impl Mode {
             Self::Bus(0) => "bus",
             Self::Bus(100) => "bus-deaf",
             Self::Bus(_) => "bus-half",
+            Self::Memcached => "memcached",
             Self::Lies => "lies",
             Self::Failover => "failover",
             Self::Sentinels => "sentinels",
@@ -68,24 +72,29 @@ impl Mode {
 
     /// The cache of a worker, over the servers at `url`.
     pub(crate) fn cache(self, url: &str) -> Result<Tiered> {
-        let l2 = Redis::new(url)?;
-        let bus = FaultyBus::new(l2.bus());
+        let l2 = self.l2(url)?;
         let builder = match self {
             Self::Fence => Tiered::remote(l2),
             Self::Bus(lost) => {
+                let bus = FaultyBus::new(Redis::new(url)?.bus());
                 bus.inject(BusFault::LoseMessages(lost));
                 Tiered::new(Quick::new(100_000), l2).bus(bus).max_staleness(LOCAL_FOR)
             }
-            Self::Local | Self::Lies | Self::Failover | Self::Sentinels => {
-                Tiered::new(Quick::new(100_000), l2)
-            }
+            _ => Tiered::new(Quick::new(100_000), l2),
         };
         Ok(common(builder).local_for(LOCAL_FOR).last_resort_for(LOCAL_FOR).build()?)
     }
 
     /// A cache that shows what is in L2 to whoever shares it with nobody.
-    pub(crate) fn glass(url: &str) -> Result<Tiered> {
-        Ok(common(Tiered::remote(Redis::new(url)?)).build()?)
+    pub(crate) fn glass(self, url: &str) -> Result<Tiered> {
+        Ok(common(Tiered::remote(self.l2(url)?)).build()?)
+    }
+
+    fn l2(self, url: &str) -> Result<Arc<dyn RemoteTier>> {
+        Ok(match self {
+            Self::Memcached => Arc::new(Memcached::new(url)?),
+            _ => Arc::new(Redis::new(url)?),
+        })
     }
 
     /// How stale L1's answers may be; `None` where there is no L1.

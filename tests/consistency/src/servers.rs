@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use tiered_tiers::testing::{LinkFault, Proxy, RedisSentinel, RedisServer};
+use tiered_tiers::testing::{LinkFault, MemcachedServer, Proxy, RedisSentinel, RedisServer};
 
 use tokio::time::sleep;
 
@@ -14,6 +14,7 @@ use crate::mode::Mode;
 #[derive(Debug)]
 pub(crate) enum Servers {
     Single { server: RedisServer, links: Vec<Proxy> },
+    Memcached { server: MemcachedServer, links: Vec<Proxy> },
     Pair(Box<Pair>),
     Group(Box<RedisSentinel>),
 }
@@ -22,11 +23,14 @@ impl Servers {
     pub(crate) async fn start(mode: Mode, workers: u64, seed: u64) -> Result<Self> {
         match mode {
             Mode::Fence | Mode::Local | Mode::Bus(_) | Mode::Lies => {
-                let (server, mut links) = (RedisServer::start().await?, Vec::new());
-                for worker in 0..workers {
-                    links.push(Proxy::seeded(server.port(), seed ^ worker).await?);
-                }
+                let server = RedisServer::start().await?;
+                let links = links(server.port(), workers, seed).await?;
                 Ok(Self::Single { server, links })
+            }
+            Mode::Memcached => {
+                let server = MemcachedServer::start().await?;
+                let links = links(server.port(), workers, seed).await?;
+                Ok(Self::Memcached { server, links })
             }
             Mode::Failover => Ok(Self::Pair(Box::new(Pair::start(workers, seed).await?))),
             Mode::Sentinels => Ok(Self::Group(Box::new(RedisSentinel::start().await?))),
@@ -35,9 +39,10 @@ impl Servers {
 
     /// The servers by a worker's own link. A group has no links: its sentinels tell the servers' own addresses.
     pub(crate) fn url(&self, worker: u64) -> String {
-        match self.links().get(worker as usize) {
-            Some(link) => by(link),
-            None => self.direct(),
+        match (self, self.links().get(worker as usize)) {
+            (Self::Memcached { .. }, Some(link)) => link.address(),
+            (_, Some(link)) => by(link),
+            (_, None) => self.direct(),
         }
     }
 
@@ -45,6 +50,7 @@ impl Servers {
     pub(crate) fn direct(&self) -> String {
         match self {
             Self::Single { server, .. } => server.url(),
+            Self::Memcached { server, .. } => server.address(),
             Self::Pair(pair) => by(&pair.good_link),
             Self::Group(group) => group.url(),
         }
@@ -71,7 +77,7 @@ impl Servers {
     /// The workers' own links.
     fn links(&self) -> &[Proxy] {
         match self {
-            Self::Single { links, .. } => links,
+            Self::Single { links, .. } | Self::Memcached { links, .. } => links,
             Self::Pair(pair) => &pair.links,
             Self::Group(_) => &[],
         }
@@ -93,10 +99,8 @@ impl Pair {
     async fn start(workers: u64, seed: u64) -> Result<Self> {
         let server = || RedisServer::builder().config("repl-diskless-sync-delay", "0").start();
         let servers = [server().await?, server().await?];
-        let (port, mut links) = (servers[0].port(), Vec::new());
-        for worker in 0..workers {
-            links.push(Proxy::seeded(port, seed ^ worker).await?);
-        }
+        let port = servers[0].port();
+        let links = links(port, workers, seed).await?;
         let (copying, good_link) = (Proxy::before(port).await?, Proxy::before(port).await?);
         let pair = Self { servers, primary: 0, copying, links, good_link };
         pair.follow(1).await?;
@@ -124,6 +128,15 @@ impl Pair {
         self.servers[old].restart().await?;
         self.follow(old).await
     }
+}
+
+/// A link to the server at `port` for each worker.
+async fn links(port: u16, workers: u64, seed: u64) -> Result<Vec<Proxy>> {
+    let mut links = Vec::new();
+    for worker in 0..workers {
+        links.push(Proxy::seeded(port, seed ^ worker).await?);
+    }
+    Ok(links)
 }
 
 /// The address of a link.

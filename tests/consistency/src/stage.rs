@@ -134,6 +134,17 @@ async fn strike(servers: &mut Servers, fault: Fault, lasts: Duration) -> Result<
             sleep(lasts).await;
             server.restart().await?;
         }
+        (Servers::Memcached { server, .. }, Fault::FreezeServer) => {
+            server.freeze()?;
+            sleep(lasts).await;
+            server.thaw()?;
+        }
+        // It keeps nothing.
+        (Servers::Memcached { server, .. }, Fault::RestartServer | Fault::RestoreServer) => {
+            server.kill()?;
+            sleep(lasts).await;
+            server.restart().await?;
+        }
         (Servers::Pair(pair), Fault::FailOver) => pair.fail_over(lasts).await?,
         (Servers::Group(group), Fault::KillPrimary) => {
             let primary = group.primary().await?;

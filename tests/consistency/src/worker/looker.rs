@@ -14,7 +14,6 @@ use crate::{
     clock::{MILLISECOND, now},
     judge::{Read, Verdict, judge},
     keys,
-    mode::Mode,
     tally::Count,
     value::Stored,
 };
@@ -34,7 +33,7 @@ impl Looker {
     pub(crate) fn new(world: &Arc<World>, number: u64) -> Self {
         Self {
             world: Arc::clone(world),
-            glass: Mode::glass(&world.settings.direct).ok(),
+            glass: world.settings.mode.glass(&world.settings.direct).ok(),
             notes: Notes::new(world),
             random: random(&world.settings, 3, number),
             undone: HashMap::new(),
