@@ -16,6 +16,8 @@ pub(crate) enum Habit {
     Fickle,
     /// Also read by the strategies `Bypass` and `Invalidate`.
     Forced,
+    /// Depends on a tag, as others do, and is invalidated by it; its readers name the tag, or its load reveals it.
+    Tagged,
 }
 
 impl Habit {
@@ -25,9 +27,15 @@ impl Habit {
             1 => Self::Volatile,
             2 => Self::Fickle,
             3 => Self::Forced,
+            4 => Self::Tagged,
             _ => Self::Plain,
         }
     }
+}
+
+/// The tag of a tagged key, and whether only its load reveals it.
+pub(crate) fn tag(key: u32) -> (String, bool) {
+    (format!("tag:{}", key % 64), key % 32 >= 16)
 }
 
 /// A key, low ones more often than high ones: the hottest of 256 is every sixteenth.

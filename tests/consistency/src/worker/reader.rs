@@ -63,6 +63,7 @@ impl Reader {
         let roll = self.random.u32(..1_000);
         match (Habit::of(key), roll) {
             (_, 0..40) => self.look(key).await,
+            (Habit::Tagged, _) => self.read_tagged(key).await,
             (Habit::Volatile, 40..500) => self.read_behind(key).await,
             (Habit::Volatile, _) => self.read_briefly(key).await,
             (Habit::Fickle, 40..240) => self.give_up(key).await,
@@ -100,6 +101,23 @@ impl Reader {
         let landing = Landing::begin(&world, key);
         let read = world.cache.key(world.key(key));
         let found = read.load(async |_| load(&world, key, is_counted(key)).await.map(Some)).await;
+        self.land(landing, found.map(told));
+    }
+
+    async fn read_tagged(&mut self, key: u32) {
+        let world = Arc::clone(&self.world);
+        let landing = Landing::begin(&world, key);
+        let (tag, is_revealed) = keys::tag(key);
+        let read = world.cache.key(world.key(key));
+        let read = if is_revealed { read } else { read.tags([&tag]) };
+        let found = read.load(async |context| {
+            let loaded = load(&world, key, false).await?;
+            if is_revealed {
+                context.tags([&tag]);
+            }
+            Ok::<_, DatabaseFailed>(Some(loaded))
+        });
+        let found = found.await;
         self.land(landing, found.map(told));
     }
 

@@ -44,6 +44,7 @@ impl Writer {
                 (Habit::Written, _) if !self.owns(key) => continue,
                 (Habit::Written, 0..60) => self.set(key).await,
                 (Habit::Written, 60..85) => self.set_twice(key).await,
+                (Habit::Tagged, 0..95) => self.invalidate_tag(key).await,
                 (_, 0..5) => self.give_up(key).await,
                 (_, 5..10) => self.invalidate_many(key).await,
                 // One after the other, without a rest.
@@ -78,6 +79,13 @@ impl Writer {
         let world = Arc::clone(&self.world);
         let Ok(version) = world.link.commit(key).await else { return };
         let answer = world.cache.invalidate(world.key(key)).await;
+        self.note(key, version, now(), answer).await;
+    }
+
+    async fn invalidate_tag(&mut self, key: u32) {
+        let world = Arc::clone(&self.world);
+        let Ok(version) = world.link.commit(key).await else { return };
+        let answer = world.cache.invalidate_tag(keys::tag(key).0).await;
         self.note(key, version, now(), answer).await;
     }
 
