@@ -1,4 +1,4 @@
-//! What coherence costs: a miss, a fill and an invalidation with the fence, the run's stamp and the bus, against
+//! What coherence costs: a look, a miss with its fill, a set and an invalidation with the fence, the run's stamp and the bus, against
 //! the bare client that has none of it; and how long an acknowledged invalidation takes to every other node's L1.
 //!
 //! Starts a server of its own. Rounds are interleaved; the ratios of the medians are the result.
@@ -46,46 +46,102 @@ fn cache(server: &RedisServer, namespace: &str, has_bus: bool) -> Tiered {
     builder.budget(Duration::from_secs(5)).build().unwrap()
 }
 
+/// What is timed.
+#[derive(Clone, Copy)]
+enum Operation {
+    Look,
+    Miss,
+    Set,
+    Invalidate,
+}
+
+impl Operation {
+    const ALL: [Self; 4] = [Self::Look, Self::Miss, Self::Set, Self::Invalidate];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Look => "a look that finds nothing, of GET",
+            Self::Miss => "a miss, its load and its fill, of GET and SET",
+            Self::Set => "a set, of SET",
+            Self::Invalidate => "an invalidation, of UNLINK",
+        }
+    }
+
+    /// As the bare client does it, unfenced.
+    async fn bare(self, client: MultiplexedConnection, key: u64) {
+        let name = format!("bare:{key}");
+        let (mut get, mut set, mut unlink) = (cmd("GET"), cmd("SET"), cmd("UNLINK"));
+        set.arg(&name).arg(&VALUE[..]).arg("EX").arg(300);
+        match self {
+            // A key that is not there in any round.
+            Self::Look => assert!(!is_there(&client, get.arg(format!("none:{key}"))).await),
+            Self::Miss => {
+                assert!(!is_there(&client, get.arg(&name)).await);
+                is_there(&client, &set).await;
+            }
+            Self::Set => {
+                is_there(&client, &set).await;
+            }
+            Self::Invalidate => {
+                let gone: u64 = unlink.arg(&name).query_async(&mut client.clone()).await.unwrap();
+                assert_eq!(gone, 1);
+            }
+        }
+    }
+
+    async fn cached(self, cache: &Tiered, key: u64) {
+        match self {
+            Self::Look => {
+                let found = cache.get::<Vec<u8>>(format!("none:{key}")).await.unwrap();
+                assert!(found.is_none());
+            }
+            Self::Miss => miss(cache, key).await,
+            Self::Set => assert_eq!(cache.set(key, VALUE.to_vec()).await.unwrap(), Ack::Done),
+            Self::Invalidate => assert_eq!(cache.invalidate(key).await.unwrap(), Ack::Done),
+        }
+    }
+}
+
+async fn is_there(client: &MultiplexedConnection, command: &Cmd) -> bool {
+    command.query_async::<Option<Vec<u8>>>(&mut client.clone()).await.unwrap().is_some()
+}
+
 async fn costs(server: &RedisServer) {
     let client = redis::Client::open(server.url()).unwrap();
     let bare = client.get_multiplexed_async_connection().await.unwrap();
     let (fenced, told) = (cache(server, "fenced", false), cache(server, "told", true));
-    println!("of the bare client's time                    one by one     64 at once");
-    let mut columns = [Vec::new(), Vec::new()];
-    for (column, at_once) in columns.iter_mut().zip([1, KEYS]) {
-        let mut times = [(); 6].map(|()| Vec::with_capacity(ROUNDS));
+    println!("{:48} one by one: µs  fenced  and told   {KEYS} at once: µs  fenced  and told", "");
+    let mut rows = Operation::ALL.map(|_| Vec::new());
+    for at_once in [1, KEYS] {
+        let mut times = Operation::ALL.map(|_| [(); 3].map(|()| Vec::with_capacity(ROUNDS)));
         for round in 0..=ROUNDS {
             let first = (round as u64 + 1) * 10_000 + at_once * 1_000_000;
-            let took = [
-                timed(at_once, first, |key| bare_miss(bare.clone(), key)).await,
-                timed(at_once, first, |key| miss(&fenced, key)).await,
-                timed(at_once, first, |key| miss(&told, key)).await,
-                timed(at_once, first, |key| bare_drop(bare.clone(), key)).await,
-                timed(at_once, first, |key| invalidate(&fenced, key)).await,
-                timed(at_once, first, |key| invalidate(&told, key)).await,
-            ];
-            // The first round warms up.
-            if round > 0 {
-                times.iter_mut().zip(took).for_each(|(times, took)| times.push(took));
+            for (operation, times) in Operation::ALL.into_iter().zip(&mut times) {
+                let took = [
+                    timed(at_once, first, |key| operation.bare(bare.clone(), key)).await,
+                    timed(at_once, first, |key| operation.cached(&fenced, key)).await,
+                    timed(at_once, first, |key| operation.cached(&told, key)).await,
+                ];
+                // The first round warms up.
+                if round > 0 {
+                    times.iter_mut().zip(took).for_each(|(times, took)| times.push(took));
+                }
             }
         }
-        let medians = times.map(|mut times| {
-            times.sort_by(f64::total_cmp);
-            times[times.len() / 2] / KEYS as f64
-        });
-        let [miss, fenced_miss, told_miss, dropped, fenced_drop, told_drop] = medians;
-        *column =
-            vec![fenced_miss / miss, told_miss / miss, fenced_drop / dropped, told_drop / dropped];
+        for (row, times) in rows.iter_mut().zip(times) {
+            let [bare, fenced, told] = times.map(|mut times| {
+                times.sort_by(f64::total_cmp);
+                times[times.len() / 2] / KEYS as f64
+            });
+            row.extend([bare * 1e6, fenced / bare, told / bare]);
+        }
     }
-    let [one, many] = columns;
-    let rows = [
-        "a miss, its load and its fill, fenced",
-        "the same with a bus",
-        "an invalidation, fenced",
-        "the same with a bus",
-    ];
-    for ((row, one), many) in rows.iter().zip(one).zip(many) {
-        println!("{row:40} {one:14.2} {many:14.2}");
+    for (operation, row) in Operation::ALL.into_iter().zip(rows) {
+        let [bare, fenced, told, bares, fenceds, tolds] = row[..] else { unreachable!() };
+        println!(
+            "{:48} {bare:14.1} {fenced:7.2} {told:9.2} {bares:17.1} {fenceds:7.2} {tolds:9.2}",
+            operation.name()
+        );
     }
 }
 
@@ -103,31 +159,8 @@ async fn timed<F: Future<Output = ()>>(
     start.elapsed().as_secs_f64()
 }
 
-async fn run(mut bare: MultiplexedConnection, command: Cmd) -> Option<Vec<u8>> {
-    command.query_async(&mut bare).await.unwrap()
-}
-
-async fn bare_miss(bare: MultiplexedConnection, key: u64) {
-    let mut get = cmd("GET");
-    get.arg(format!("bare:{key}"));
-    assert_eq!(run(bare.clone(), get).await, None);
-    let mut set = cmd("SET");
-    set.arg(format!("bare:{key}")).arg(&VALUE[..]).arg("EX").arg(300);
-    run(bare, set).await;
-}
-
-async fn bare_drop(mut bare: MultiplexedConnection, key: u64) {
-    let mut unlink = cmd("UNLINK");
-    unlink.arg(format!("bare:{key}"));
-    let _: u64 = unlink.query_async(&mut bare).await.unwrap();
-}
-
 async fn miss(cache: &Tiered, key: u64) {
     cache.get_or_load(key, || async { Ok::<_, Infallible>(VALUE.to_vec()) }).await.unwrap();
-}
-
-async fn invalidate(cache: &Tiered, key: u64) {
-    assert_eq!(cache.invalidate(key).await.unwrap(), Ack::Done);
 }
 
 /// From the acknowledgement of an invalidation to the moment when a node's L1 does not serve the value.
