@@ -12,6 +12,7 @@
 //! | `prefixes` | an invalidation by prefix leaves some, takes too many, or a value comes back |
 //! | `tags` | an invalidation of a tag misses an entry, or a load of before it is served |
 //! | `pending` | an invalidation is lost while the server is away |
+//! | `untold` | what the server has done is done again and again, for the bus is not there to tell of it |
 //! | `restarts` | a server that comes back with old data, or is replaced by one that lacks the last writes |
 //! | `runs` | what an earlier run of the server has left is believed, or what this one has is not |
 //! | `lifetimes` | entries that live too long, too short, or all expire at once |
@@ -101,6 +102,7 @@ mod staleness;
 mod strategies;
 mod symptoms;
 mod tags;
+mod untold;
 mod versions;
 mod write_through;
 mod writers;

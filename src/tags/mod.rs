@@ -147,8 +147,14 @@ pub(crate) fn heard(stack: &Stack, tag: &Tag) {
     drop_local(stack, tag);
 }
 
-/// The epoch first, then the generation, then the word to the others.
-pub(crate) async fn change_shared(
+/// On the server, and then the word to the others.
+async fn change_shared(stack: &Stack, tag: &Tag, budget: &mut Budget) -> Result<(), TierError> {
+    change_generation(stack, tag, budget).await?;
+    stack.announce(&[Change::Tag(tag)], budget).await
+}
+
+/// The epoch first, then the generation.
+pub(crate) async fn change_generation(
     stack: &Stack,
     tag: &Tag,
     budget: &mut Budget,
@@ -162,7 +168,7 @@ pub(crate) async fn change_shared(
             l2.new_generation(&key, budget).await?;
         }
     }
-    stack.announce(&[Change::Tag(tag)], budget).await
+    Ok(())
 }
 
 impl Stack {
