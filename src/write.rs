@@ -8,6 +8,7 @@
 //! may have seen the server's old value.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -307,15 +308,15 @@ where
     options.check()?;
     let draft = |value, stamps| Draft::new(stack, codec, options, key, value, stamps);
     let keys = [key];
-    let asked = || stamps(stack, options, &keys, stack.budget());
-    if let Some(stamps) = asked().now_or_never() {
+    let mut asked = pin!(stamps(stack, options, &keys, stack.budget()));
+    if let Some(stamps) = asked.as_mut().now_or_never() {
         return store(draft(value, stamps.map(first))?, None).await;
     }
-    // Before anybody is asked: this process forgets at once, and a call that is dropped has invalidated the key. But a
+    // Before there is an answer: this process forgets at once, and a call that is dropped has invalidated the key. But a
     // value that cannot be stored changes nothing.
     drop(draft(Arc::clone(&value), Ok(Stamps::default()))?);
     let overwrite = (options.source_version == 0).then(|| Overwrite::begin(stack, key));
-    let stamps = asked().await;
+    let stamps = asked.await;
     store(draft(value, stamps.map(first))?, overwrite).await
 }
 
@@ -394,11 +395,11 @@ where
     }
     let mut budget = stack.budget();
     let keys: Vec<&Key> = entries.iter().map(|(key, _)| *key).collect();
-    let asked = || stamps(stack, options, &keys, stack.budget());
-    let (stamped, mut begun) = match asked().now_or_never() {
+    let mut asked = pin!(stamps(stack, options, &keys, stack.budget()));
+    let (stamped, mut begun) = match asked.as_mut().now_or_never() {
         Some(stamped) => (stamped, Vec::new()),
         None => {
-            // As in `set`: before anybody is asked.
+            // As in `set`: before there is an answer.
             let mut begun = Vec::with_capacity(keys.len());
             for (key, value) in &entries {
                 let (key, stamps) = (*key, Ok(Stamps::default()));
@@ -406,7 +407,7 @@ where
                 let is_sound = draft.is_ok() && options.source_version == 0;
                 begun.push(is_sound.then(|| Overwrite::begin(stack, key)));
             }
-            (asked().await, begun)
+            (asked.await, begun)
         }
     };
     begun.resize_with(keys.len(), || None);
