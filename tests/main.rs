@@ -26,12 +26,14 @@
 //! | `outage` | a dead or hung server hangs or fails the application |
 //! | `links` | a bad network gives a wrong value, a call that hangs, or a cache that stays down |
 //! | `cancelled` | a call that is dropped midway leaves a change half done |
+//! | `interrupted` | a `set` that is dropped midway over a real server leaves an old value, or somebody waiting |
 //! | `chain` | two servers in a row: a copy in the near one outlives its original, or hides it |
 //! | `keys` | a key is read back by another one, or is a command to the server |
 //! | `entities` | hooks in the wrong order, a repository that cannot be spawned |
 //! | `readme` | what the README shows does not compile or work |
 //! | `hot_key` | many processes and one key: more than one load for an expiry |
 //! | `leases` | processes load the same key, or wait for one that will never be done |
+//! | `renewals` | a lease that cannot be renewed fails its load, or is asked for without end |
 //! | `metrics` | a dashboard that shows something else than what happened |
 //! | `versions` | one version's entry hides another of its own; a type that does not read what it writes |
 //! | `slots` | what lies in one of a key's two slots hides or outlives what lies in the other |
@@ -83,6 +85,7 @@ mod entities;
 mod fence;
 mod flights;
 mod hot_key;
+mod interrupted;
 mod keys;
 mod leases;
 mod lifetimes;
@@ -94,6 +97,7 @@ mod pending;
 mod prefixes;
 mod readme;
 mod reads;
+mod renewals;
 mod restarts;
 mod runs;
 mod slots;
