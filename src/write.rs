@@ -504,6 +504,12 @@ impl<'a> Overwrite<'a> {
         self.end(local)
     }
 
+    /// Nothing was changed, and nobody was told: what is pending stays so.
+    pub(crate) fn unchanged(mut self, local: impl FnOnce(bool)) {
+        replay::start(self.stack);
+        self.end(local);
+    }
+
     /// The server has not answered.
     pub(crate) fn pending(mut self, local: impl FnOnce(bool)) -> Ack {
         replay::queue(self.stack, self.key);

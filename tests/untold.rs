@@ -4,6 +4,7 @@
 //! A's way to the bus is broken. B has the old value in its L1, and C loads the new one in between.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -12,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::poll;
 use tiered::{
     Ack, Jitter, Outcome, Tiered,
     tiers::{
@@ -21,7 +23,7 @@ use tiered::{
 };
 use tiered_tiers::testing::{Fault, Faulty, MemcachedServer, Plan, RedisServer};
 
-use crate::support::{DbDown, SECOND, eventually, in_l1, listens};
+use crate::support::{DbDown, SECOND, State, Switchable, eventually, in_l1, listens};
 
 scenarios! {
     what_l2_has_dropped_is_told_later_and_not_dropped_again,
@@ -114,8 +116,13 @@ impl World {
 
     /// One with ways of its own.
     fn node_over(&self, l2: impl RemoteTier, bus: impl Bus) -> Tiered {
+        self.node_within(Duration::from_millis(250), l2, bus)
+    }
+
+    fn node_within(&self, budget: Duration, l2: impl RemoteTier, bus: impl Bus) -> Tiered {
         Tiered::new(Moka::new(1_000), l2)
             .bus(bus)
+            .budget(budget)
             .clock(self.clock.clone())
             .jitter(Jitter::none())
             .fresh_for(600 * SECOND)
@@ -137,6 +144,14 @@ async fn stored(cache: &Tiered, key: &str) -> Option<u32> {
 
 async fn nothing_is_pending(cache: &Tiered) {
     eventually("nothing is pending", || format!("{cache:?}").contains("pending: 0")).await;
+}
+
+async fn is_heard(cache: &Tiered, key: &str) {
+    let start = std::time::Instant::now();
+    while in_l1(cache, key).await.is_some() {
+        assert!(start.elapsed() < 20 * SECOND, "it was never told");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -193,9 +208,7 @@ async fn is_told_later(world: World, hangs: &[bool]) {
         assert_eq!(a.health().await.pending, keys, "{at}");
         mute.is_mute(false);
         nothing_is_pending(&a).await;
-        while in_l1(&b, "k").await.is_some() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        is_heard(&b, "k").await;
         assert_eq!(load(&b, "k", 3).await, (2, Outcome::HitL2), "{at}");
     }
 }
@@ -317,4 +330,51 @@ async fn a_server_that_stays_away_holds_up_no_key_of_another() {
         assert!(start.elapsed() < 20 * SECOND, "{} of 64 were never told", left().await);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// What it was compared with was loaded, which nobody tells of.
+#[tokio::test(start_paused = true)]
+async fn a_set_that_is_refused_forgets_nothing_that_is_to_be_told() {
+    let clock = Clock::manual();
+    let memory = Memory::new().clock(clock.clone());
+    let (l2, bus) = (Switchable::new(memory.clone()), Arc::new(LocalBus::new()) as Arc<dyn Bus>);
+    let world = World { _server: None, l2: Arc::new(memory.clone()), bus, clock };
+    let mute = Mute::new(&world.bus, false);
+    let a = world.node_within(60 * SECOND, l2.clone(), mute.clone());
+    let (b, c) = (world.node(), world.node());
+    listens(&a).await;
+    listens(&b).await;
+    load(&b, "k", 1).await;
+    mute.is_mute(true);
+    l2.switch(State::Failing);
+    assert_eq!(a.invalidate("k").await.unwrap(), Ack::Pending);
+    l2.switch(State::Held);
+    let mut older = pin!(a.key("k").source_version(5).set(5_u32));
+    // It drops first what is pending, and so does the replay.
+    let (mut steps, mut drops) = (0, 0);
+    while drops < 2 {
+        assert!(poll!(&mut older).is_pending() && steps < 100, "{steps}");
+        l2.admit(1);
+        for _ in 0..5 {
+            tokio::task::yield_now().await;
+            assert!(poll!(&mut older).is_pending());
+        }
+        drops += usize::from(memory.get(b"tiered:k").await.unwrap().is_none());
+        steps += 1;
+    }
+    let loader = |context: tiered::LoadContext| async move {
+        context.source_version(7);
+        Ok::<_, DbDown>(Some(7_u32))
+    };
+    let loaded = c.key("k").load(loader).await.unwrap();
+    assert_eq!(loaded.outcome, Outcome::Load);
+    assert_eq!(stored(&world.node(), "k").await, Some(7), "after {steps} steps");
+    l2.switch(State::Up);
+    l2.admit(1_000);
+    assert_eq!(older.await.unwrap(), Ack::Superseded);
+    assert_eq!(a.health().await.pending, 1, "B was not told");
+    mute.is_mute(false);
+    nothing_is_pending(&a).await;
+    is_heard(&b, "k").await;
+    assert_eq!(stored(&b, "k").await, Some(7));
 }
