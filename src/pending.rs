@@ -91,6 +91,27 @@ impl State {
         self.waiting() < before
     }
 
+    /// Whether the server has yet to do it: then the others are told when it has.
+    fn waits_for(&self, word: &Word) -> bool {
+        self.void.is_some()
+            || match word {
+                Word::Key(key) => self.keys.contains_key(key),
+                Word::Prefix(prefix) => self.prefixes.iter().any(|(known, ..)| known == prefix),
+                Word::Tag(tag) => self.tags.iter().any(|(known, _)| known == tag),
+                Word::All => false,
+            }
+    }
+
+    /// Takes note of what the others are to be told of.
+    fn tell(&mut self, word: Word, count: u64, bound: usize) {
+        let is_full = self.keys.len() + self.untold.len() >= bound;
+        if word == Word::All || (is_full && !self.untold.contains_key(&word)) {
+            self.tell_all();
+        } else {
+            self.untold.insert(word, count);
+        }
+    }
+
     /// How many steps the server has yet to do.
     fn waiting(&self) -> usize {
         self.keys.len() + self.prefixes.len() + self.tags.len() + usize::from(self.void.is_some())
@@ -161,13 +182,20 @@ impl Pending {
     /// The server has done what `word` says after invalidation `count` was queued; the others have yet to be told.
     pub(crate) fn dropped(&self, word: Word, count: u64) {
         let mut state = self.state.lock();
-        if !state.take(&word, count) {
-            return;
+        if state.take(&word, count) {
+            state.tell(word, count, self.bound);
         }
-        if word == Word::All || state.keys.len() + state.untold.len() >= self.bound {
-            state.tell_all();
-        } else {
-            state.untold.insert(word, count);
+    }
+
+    /// The others have yet to be told of what the server has just done: of all that was queued up to invalidation
+    /// `before` too.
+    pub(crate) fn untold_yet(&self, word: Word, before: Option<u64>) {
+        let mut state = self.state.lock();
+        self.any.store(true, Ordering::Release);
+        if before.is_some_and(|count| state.take(&word, count)) || !state.waits_for(&word) {
+            state.count += 1;
+            let count = state.count;
+            state.tell(word, count, self.bound);
         }
     }
 

@@ -43,6 +43,12 @@ pub(crate) fn queue_tag(stack: &Arc<Stack>, tag: &Tag) {
     begin(stack, overflowed);
 }
 
+/// Queues the word to the others of what the server has just done, and of what was pending `before`.
+pub(crate) fn queue_untold(stack: &Arc<Stack>, word: Word, before: Option<u64>) {
+    stack.pending.untold_yet(word, before);
+    start(stack);
+}
+
 fn begin(stack: &Arc<Stack>, overflowed: bool) {
     if overflowed {
         match &stack.l2 {

@@ -24,7 +24,7 @@ use crate::{
     entry::Entry,
     fence::Ticket,
     l2::{Budget, PIECE},
-    pending::Standing,
+    pending::{Standing, Word},
     replay,
     request::{Options, Told},
     restarts::stamp,
@@ -43,14 +43,29 @@ pub(crate) async fn invalidate(stack: &Arc<Stack>, key: &Key) -> Result<Ack, Err
     }
     require(stack)?;
     let overwrite = Overwrite::begin(stack, key);
-    let dropped = stack.drop_shared(key, &mut stack.budget()).await;
-    Ok(match dropped {
-        Ok(()) => {
+    let mut budget = stack.budget();
+    let dropped = stack.drop_on_server(key, &mut budget).await;
+    let told = match &dropped {
+        Ok(()) => stack.announce(&[Change::Key(key)], &mut budget).await,
+        Err(error) => Err(error.clone()),
+    };
+    Ok(invalidated(overwrite, dropped.is_ok(), told.is_ok()))
+}
+
+/// Ends an invalidation that has got so far.
+fn invalidated(overwrite: Overwrite<'_>, is_dropped: bool, is_told: bool) -> Ack {
+    let (stack, key) = (overwrite.stack, overwrite.key);
+    match (is_dropped, is_told) {
+        (true, true) => {
             overwrite.done(|_| stack.remove_local(key));
             Ack::Done
         }
-        Err(_) => overwrite.pending(|_| stack.remove_local(key)),
-    })
+        (true, false) => {
+            overwrite.untold(|_| stack.remove_local(key));
+            Ack::Pending
+        }
+        (false, _) => overwrite.pending(|_| stack.remove_local(key)),
+    }
 }
 
 /// Drops distinct keys from all tiers, in one operation on L2. One answer for each.
@@ -72,17 +87,11 @@ pub(crate) async fn invalidate_many(stack: &Arc<Stack>, keys: &[Key]) -> Vec<Res
         None => overwrites.iter().map(|_| Ok(())).collect(),
     };
     let keys: Vec<&Key> = overwrites.iter().map(|overwrite| overwrite.key).collect();
+    let dropped: Vec<bool> = deleted.iter().map(Result::is_ok).collect();
     announce(stack, &keys, &mut deleted, &mut budget).await;
-    let ended = overwrites.into_iter().zip(deleted).map(|(overwrite, deleted)| {
-        let key = overwrite.key;
-        match deleted {
-            Ok(()) => {
-                overwrite.done(|_| stack.remove_local(key));
-                Ack::Done
-            }
-            Err(_) => overwrite.pending(|_| stack.remove_local(key)),
-        }
-    });
+    let ended = overwrites.into_iter().zip(dropped).zip(deleted);
+    let ended =
+        ended.map(|((overwrite, dropped), told)| invalidated(overwrite, dropped, told.is_ok()));
     spread(checked, ended)
 }
 
@@ -245,11 +254,20 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
         version != 0 && self.stack.local_version(self.key) > version
     }
 
-    /// Ends the write as L2 has answered. `None` if another write of this key was under way in this
+    /// Ends the write as L2 has answered, and as it was `filled` before the others were told. `None` if another write of this key was under way in this
     /// process: nobody knows which of the two the server executed last. Both see this, and both must
     /// invalidate the key, which then has neither's value.
-    fn end(&self, overwrite: Overwrite<'_>, stored: Result<Fill, TierError>) -> Option<Ack> {
+    fn end(
+        &self,
+        overwrite: Overwrite<'_>,
+        filled: Option<Fill>,
+        stored: Result<Fill, TierError>,
+    ) -> Option<Ack> {
         match stored {
+            // The server has it, and the others could not be told.
+            Err(_) if matches!(filled, Some(Fill::Stored | Fill::Skipped)) => {
+                overwrite.untold(|holds| self.keep(holds, false)).then_some(Ack::Pending)
+            }
             Err(_) => Some(overwrite.pending(|holds| self.keep(holds, false))),
             // Another process' write came after it, or another's write of the source is under way. Or it was one of this
             // process, which may have ended as the last: its own beginning was before this one's end.
@@ -368,11 +386,12 @@ pub(crate) async fn store<'a, T: Send + Sync + 'static>(
         (Some(l2), ..) => l2.delete(&draft.wire, &mut budget).await.map(|()| Fill::Skipped),
         (None, ..) => Ok(Fill::Skipped),
     };
+    let filled = stored.as_ref().ok().copied();
     let stored = match stored {
         Ok(fill) => stack.announce(&[Change::Key(key)], &mut budget).await.map(|()| fill),
         failed => failed,
     };
-    match draft.end(overwrite, stored) {
+    match draft.end(overwrite, filled, stored) {
         Some(ack) => Ok(ack),
         None => invalidate(stack, key).await,
     }
@@ -449,10 +468,12 @@ where
         }
     };
     let keys: Vec<&Key> = sound.iter().map(|draft| draft.key).collect();
+    let filled: Vec<Option<Fill>> = stored.iter().map(|fill| fill.as_ref().ok().copied()).collect();
     announce(stack, &keys, &mut stored, &mut budget).await;
     let (mut ended, mut overlapped) = (Vec::with_capacity(sound.len()), Vec::new());
-    for ((draft, overwrite), stored) in sound.into_iter().zip(overwrites).zip(stored) {
-        let ack = draft.end(overwrite, stored);
+    let answers = filled.into_iter().zip(stored);
+    for ((draft, overwrite), (filled, stored)) in sound.into_iter().zip(overwrites).zip(answers) {
+        let ack = draft.end(overwrite, filled, stored);
         if ack.is_none() {
             overlapped.push(draft.key.clone());
         }
@@ -508,6 +529,13 @@ impl<'a> Overwrite<'a> {
     pub(crate) fn unchanged(mut self, local: impl FnOnce(bool)) {
         replay::start(self.stack);
         self.end(local);
+    }
+
+    /// The server has answered, and the others could not be told. Says what [`done`](Self::done) says.
+    pub(crate) fn untold(mut self, local: impl FnOnce(bool)) -> bool {
+        let before = if let Standing::Delete(count) = self.before { Some(count) } else { None };
+        replay::queue_untold(self.stack, Word::Key(self.key.clone()), before);
+        self.end(local)
     }
 
     /// The server has not answered.
