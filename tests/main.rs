@@ -13,6 +13,7 @@
 //! | `tags` | an invalidation of a tag misses an entry, or a load of before it is served |
 //! | `pending` | an invalidation is lost while the server is away |
 //! | `untold` | what the server has done is done again and again, for the bus is not there to tell of it |
+//! | `disorder` | after many writes of every kind, while the server and the bus fail now and then, somebody is left with an old value |
 //! | `restarts` | a server that comes back with old data, or is replaced by one that lacks the last writes |
 //! | `runs` | what an earlier run of the server has left is believed, or what this one has is not |
 //! | `lifetimes` | entries that live too long, too short, or all expire at once |
@@ -79,6 +80,7 @@ mod cancelled;
 mod chain;
 mod codecs;
 mod deployments;
+mod disorder;
 mod drift;
 mod dying_writers;
 mod entities;
