@@ -6,11 +6,15 @@
 //! over, single keys are given up and the whole namespace is cleared instead, and until then L2 is
 //! neither read nor filled.
 //!
+//! What the server has done is not done again: the others have yet to be told of it, and that is all. Were it done again until
+//! they are, nobody could store anything while the bus is away.
+//!
 //! The queue lives in memory: a process that dies with it leaves the server's entries to their
 //! expiry.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
@@ -35,16 +39,25 @@ pub(crate) struct Pending {
 struct State {
     /// Which the server has yet to drop.
     keys: HashMap<Key, u64>,
-    /// Which it has dropped, and the other processes have yet to be told of.
-    untold: HashMap<Key, u64>,
-    /// They are to be told that everything has changed, because there were too many of those.
-    all_untold: Option<u64>,
+    /// What the server has done, and the other processes have yet to be told of.
+    untold: HashMap<Word, u64>,
     prefixes: Vec<(Prefix, u64, Instant)>,
     tags: Vec<(Tag, u64)>,
     /// Set by an overflow: the number of the last one, and when it was.
     void: Option<(u64, Instant)>,
     count: u64,
+    /// With which of many the next step of the replay begins.
+    turn: usize,
     replaying: bool,
+}
+
+/// What the other processes are to be told of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Word {
+    Key(Key),
+    Prefix(Prefix),
+    Tag(Tag),
+    All,
 }
 
 impl State {
@@ -53,25 +66,59 @@ impl State {
         // What is invalidated now may be newer than what a clear under way has seen.
         let first = self.void.replace((self.count, now)).is_none();
         (self.keys, self.prefixes, self.tags) = (HashMap::new(), Vec::new(), Vec::new());
-        (self.untold, self.all_untold) = (HashMap::new(), None);
+        self.untold = HashMap::new();
         first
     }
 
-    /// Tells of everything instead of single keys, if there are any.
+    /// Tells of everything instead of each. It is a new word: one that is on its way may have been said too early.
     fn tell_all(&mut self) {
-        if !self.untold.is_empty() {
-            self.untold = HashMap::new();
-            self.all_untold = Some(self.count);
+        self.count += 1;
+        self.untold = HashMap::from([(Word::All, self.count)]);
+    }
+
+    /// Takes out what the server was to do, if it is the same still.
+    fn take(&mut self, word: &Word, count: u64) -> bool {
+        let before = self.waiting();
+        match word {
+            Word::Key(key) if self.keys.get(key) == Some(&count) => drop(self.keys.remove(key)),
+            Word::Key(_) => {}
+            Word::Prefix(prefix) => {
+                self.prefixes.retain(|(known, of, _)| known != prefix || *of != count);
+            }
+            Word::Tag(tag) => self.tags.retain(|(known, of)| known != tag || *of != count),
+            Word::All => self.void = self.void.filter(|(of, _)| *of != count),
+        }
+        self.waiting() < before
+    }
+
+    /// Whether the server has yet to do it: then the others are told when it has.
+    fn waits_for(&self, word: &Word) -> bool {
+        self.void.is_some()
+            || match word {
+                Word::Key(key) => self.keys.contains_key(key),
+                Word::Prefix(prefix) => self.prefixes.iter().any(|(known, ..)| known == prefix),
+                Word::Tag(tag) => self.tags.iter().any(|(known, _)| known == tag),
+                Word::All => false,
+            }
+    }
+
+    /// Takes note of what the others are to be told of.
+    fn tell(&mut self, word: Word, count: u64, bound: usize) {
+        let is_full = self.keys.len() + self.untold.len() >= bound;
+        if word == Word::All || (is_full && !self.untold.contains_key(&word)) {
+            self.tell_all();
+        } else {
+            self.untold.insert(word, count);
         }
     }
 
+    /// How many steps the server has yet to do.
+    fn waiting(&self) -> usize {
+        self.keys.len() + self.prefixes.len() + self.tags.len() + usize::from(self.void.is_some())
+    }
+
     fn is_empty(&self) -> bool {
-        self.void.is_none()
-            && self.keys.is_empty()
-            && self.untold.is_empty()
-            && self.all_untold.is_none()
-            && self.prefixes.is_empty()
-            && self.tags.is_empty()
+        self.waiting() == 0 && self.untold.is_empty()
     }
 }
 
@@ -91,12 +138,8 @@ pub(crate) enum Standing {
 /// One step of the replay.
 #[derive(Debug)]
 pub(crate) enum Task {
-    /// Delete this key.
-    Delete(Key, u64),
-    /// Tell the others of this key.
-    Tell(Key, u64),
-    /// Tell them that everything has changed.
-    TellAll(u64),
+    /// Delete these keys.
+    Delete(Vec<(Key, u64)>),
     /// Give this tag another generation.
     ChangeTag(Tag, u64),
     /// Drop what begins with this prefix, which has been pending since then.
@@ -121,8 +164,9 @@ impl Pending {
         self.any.store(true, Ordering::Release);
         state.count += 1;
         let count = state.count;
-        state.untold.remove(&key);
-        if state.keys.len() + state.untold.len() >= self.bound && !state.keys.contains_key(&key) {
+        state.untold.remove(&Word::Key(key.clone()));
+        let is_full = state.keys.len() + state.untold.len() >= self.bound;
+        if is_full && !state.keys.contains_key(&key) && !state.untold.is_empty() {
             // A bus that is away costs no more than one message, in the end.
             state.tell_all();
         }
@@ -135,23 +179,35 @@ impl Pending {
         false
     }
 
-    /// The server has dropped the entry of `key` after invalidation `count` was queued; the others have yet to be
-    /// told.
-    pub(crate) fn dropped(&self, key: &Key, count: u64) {
+    /// The server has done what `word` says after invalidation `count` was queued; the others have yet to be told.
+    pub(crate) fn dropped(&self, word: Word, count: u64) {
         let mut state = self.state.lock();
-        if state.keys.get(key) == Some(&count) {
-            state.keys.remove(key);
-            state.untold.insert(key.clone(), count);
+        if state.take(&word, count) {
+            state.tell(word, count, self.bound);
         }
     }
 
-    /// The others have been told of everything, after `count`.
-    pub(crate) fn confirm_all_told(&self, count: u64) {
+    /// The others have yet to be told of what the server has just done: of all that was queued up to invalidation
+    /// `before` too.
+    pub(crate) fn untold_yet(&self, word: Word, before: Option<u64>) {
         let mut state = self.state.lock();
-        if state.all_untold == Some(count) {
-            state.all_untold = None;
-            self.any.store(!state.is_empty(), Ordering::Release);
+        self.any.store(true, Ordering::Release);
+        if before.is_some_and(|count| state.take(&word, count)) || !state.waits_for(&word) {
+            state.count += 1;
+            let count = state.count;
+            state.tell(word, count, self.bound);
         }
+    }
+
+    /// The others have been told.
+    pub(crate) fn told(&self, words: &[(Word, u64)]) {
+        let mut state = self.state.lock();
+        for (word, count) in words {
+            if state.untold.get(word) == Some(count) {
+                state.untold.remove(word);
+            }
+        }
+        self.any.store(!state.is_empty(), Ordering::Release);
     }
 
     /// Queues all keys of a prefix at `now`. Says whether this overflowed the queue.
@@ -161,6 +217,7 @@ impl Pending {
         state.count += 1;
         let count = state.count;
         state.prefixes.retain(|(known, ..)| *known != prefix);
+        state.untold.remove(&Word::Prefix(prefix.clone()));
         if state.void.is_some() || state.prefixes.len() >= PREFIXES {
             return state.overflow(now);
         }
@@ -175,6 +232,7 @@ impl Pending {
         state.count += 1;
         let count = state.count;
         state.tags.retain(|(known, _)| *known != tag);
+        state.untold.remove(&Word::Tag(tag.clone()));
         if state.void.is_some() || state.tags.len() >= TAGS {
             return state.overflow(now);
         }
@@ -185,13 +243,6 @@ impl Pending {
     /// Whether an invalidation of a tag is pending: what the server has under it is not to be believed.
     pub(crate) fn has_tag(&self, tag: &Tag) -> bool {
         !self.is_empty() && self.state.lock().tags.iter().any(|(known, _)| known == tag)
-    }
-
-    /// The server has given `tag` another generation after invalidation `count` was queued.
-    pub(crate) fn confirm_tag(&self, tag: &Tag, count: u64) {
-        let mut state = self.state.lock();
-        state.tags.retain(|(known, of)| known != tag || *of != count);
-        self.any.store(!state.is_empty(), Ordering::Release);
     }
 
     pub(crate) fn standing(&self, key: &Key) -> Standing {
@@ -208,65 +259,43 @@ impl Pending {
         state.keys.get(key).map_or(Standing::Clear, |count| Standing::Delete(*count))
     }
 
-    /// The server has dropped the entry of `key` after invalidation `count` was queued.
+    /// The server has dropped the entry of `key` after invalidation `count` was queued, and the others were told.
     pub(crate) fn confirm(&self, key: &Key, count: u64) {
         let mut state = self.state.lock();
-        let State { keys, untold, .. } = &mut *state;
-        for waiting in [keys, untold] {
-            if waiting.get(key) == Some(&count) {
-                waiting.remove(key);
-            }
+        let word = Word::Key(key.clone());
+        if !state.take(&word, count) && state.untold.get(&word) == Some(&count) {
+            state.untold.remove(&word);
         }
         self.any.store(!state.is_empty(), Ordering::Release);
     }
 
-    /// The server has dropped what begins with `prefix` after invalidation `count` was queued.
-    pub(crate) fn confirm_prefix(&self, prefix: &Prefix, count: u64) {
-        let mut state = self.state.lock();
-        state.prefixes.retain(|(known, of, _)| known != prefix || *of != count);
-        self.any.store(!state.is_empty(), Ordering::Release);
-    }
-
-    /// The server has cleared the namespace after overflow `count`.
-    pub(crate) fn confirm_clear(&self, count: u64) {
-        let mut state = self.state.lock();
-        if state.void.is_some_and(|(of, _)| of == count) {
-            state.void = None;
-            self.any.store(!state.is_empty(), Ordering::Release);
-        }
-    }
-
-    /// A number of the next steps to replay.
+    /// What the server is to do next: some of the keys, and all of the rest.
     pub(crate) fn next(&self, most: usize) -> Vec<Task> {
-        let state = self.state.lock();
-        match state.void {
-            Some((count, since)) => vec![Task::Clear(count, since)],
-            None => {
-                let key = |(key, count): (&Key, &u64)| Task::Delete(key.clone(), *count);
-                let prefix = |(prefix, count, since): &(Prefix, u64, Instant)| {
-                    Task::DeletePrefix(prefix.clone(), *count, *since)
-                };
-                // Keys first: they are quick, and a prefix may be refused for ever.
-                let keys = state.keys.iter().take(most).map(key);
-                let tag = |(tag, count): &(Tag, u64)| Task::ChangeTag(tag.clone(), *count);
-                let tags = state.tags.iter().map(tag);
-                let tell = |(key, count): (&Key, &u64)| Task::Tell(key.clone(), *count);
-                let untold = state.untold.iter().take(most).map(tell);
-                let untold = untold.chain(state.all_untold.map(Task::TellAll));
-                keys.chain(untold).chain(tags).chain(state.prefixes.iter().map(prefix)).collect()
-            }
+        let mut state = self.state.lock();
+        if let Some((count, since)) = state.void {
+            return vec![Task::Clear(count, since)];
         }
+        state.turn = state.turn.wrapping_add(most);
+        let keys = some(&state.keys, state.turn, most);
+        let prefix = |(prefix, count, since): &(Prefix, u64, Instant)| {
+            Task::DeletePrefix(prefix.clone(), *count, *since)
+        };
+        let tag = |(tag, count): &(Tag, u64)| Task::ChangeTag(tag.clone(), *count);
+        // Keys first: they are quick, and a prefix may be refused for ever.
+        let keys = (!keys.is_empty()).then_some(Task::Delete(keys)).into_iter();
+        keys.chain(state.tags.iter().map(tag)).chain(state.prefixes.iter().map(prefix)).collect()
+    }
+
+    /// Some of what the others are to be told.
+    pub(crate) fn untold(&self, most: usize) -> Vec<(Word, u64)> {
+        let state = self.state.lock();
+        some(&state.untold, state.turn, most)
     }
 
     /// The number of keys waiting; a prefix and a voided namespace count as one.
     pub(crate) fn len(&self) -> usize {
         let state = self.state.lock();
-        state.keys.len()
-            + state.untold.len()
-            + usize::from(state.all_untold.is_some())
-            + state.prefixes.len()
-            + state.tags.len()
-            + usize::from(state.void.is_some())
+        state.waiting() + state.untold.len()
     }
 
     /// Claims the replay if there is something to do and nobody does it.
@@ -289,6 +318,13 @@ impl Pending {
     pub(crate) fn abandon_replay(&self) {
         self.state.lock().replaying = false;
     }
+}
+
+/// Some of many, by turns: those that fail again and again hold up no others.
+fn some<K: Clone + Eq + Hash>(many: &HashMap<K, u64>, turn: usize, most: usize) -> Vec<(K, u64)> {
+    let first = turn.checked_rem(many.len()).unwrap_or(0);
+    let in_turn = many.iter().skip(first).chain(many.iter().take(first));
+    in_turn.take(most).map(|(what, count)| (what.clone(), *count)).collect()
 }
 
 #[cfg(test)]
@@ -320,7 +356,7 @@ mod tests {
         assert_eq!(pending.standing(&Key::from("never seen")), Standing::Void);
         let Some(Task::Clear(count, _)) = pending.next(9).pop() else { panic!("no clear") };
         assert!(!pending.push(Key::from(4), Instant::now()), "told once");
-        pending.confirm_clear(count);
+        pending.dropped(Word::All, count);
         assert_eq!(
             pending.standing(&Key::from(4)),
             Standing::Void,

@@ -16,6 +16,7 @@ use crate::{
     Ack, Cleared, Error, Key,
     bus::{Bus, Change},
     key::Prefix,
+    pending::Word,
     replay,
     stack::Stack,
 };
@@ -52,11 +53,16 @@ pub(crate) async fn invalidate(
         },
         None => Ok(()),
     };
-    let told = match cleared {
-        Ok(()) => stack.announce(&[Change::Prefix(&prefix)], &mut stack.budget()).await,
-        failed => failed,
+    let ack = match cleared {
+        Ok(()) => match stack.announce(&[Change::Prefix(&prefix)], &mut stack.budget()).await {
+            Ok(()) => Ack::Done,
+            Err(_) => {
+                replay::queue_untold(stack, Word::Prefix(prefix.clone()), None);
+                Ack::Pending
+            }
+        },
+        Err(_) => sweep.queue(),
     };
-    let ack = if told.is_ok() { Ack::Done } else { sweep.queue() };
     // Not counted: what came back for a moment was counted before.
     forget(stack, &prefix);
     sweep.end();

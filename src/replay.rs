@@ -4,6 +4,7 @@
 //! with the last handle.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use crate::{
     bus::Change,
     key::Prefix,
     l2::{Budget, L2},
-    pending::Task,
+    pending::{Task, Word},
     stack::Stack,
     tags::{self, Tag},
 };
@@ -40,6 +41,12 @@ pub(crate) fn queue_prefix(stack: &Arc<Stack>, prefix: &Prefix) {
 pub(crate) fn queue_tag(stack: &Arc<Stack>, tag: &Tag) {
     let overflowed = stack.pending.push_tag(tag.clone(), stack.clock.now());
     begin(stack, overflowed);
+}
+
+/// Queues the word to the others of what the server has just done, and of what was pending `before`.
+pub(crate) fn queue_untold(stack: &Arc<Stack>, word: Word, before: Option<u64>) {
+    stack.pending.untold_yet(word, before);
+    start(stack);
 }
 
 fn begin(stack: &Arc<Stack>, overflowed: bool) {
@@ -107,63 +114,95 @@ async fn run(mut running: Running) {
     }
 }
 
-/// Replays some; says whether the server answered. A server that cannot drop by prefix is waited for until
-/// all that may be stale there has expired.
+/// Replays some; says whether all of it was answered. What fails holds up nothing else: it may be one of several servers
+/// that is away. A server that cannot drop by prefix is waited for until all that may be stale there has expired.
 async fn step(stack: &Stack) -> bool {
     let mut all_answered = true;
     for task in stack.pending.next(STEP) {
-        match task {
-            Task::Delete(key, count) => {
-                if drop_pending(stack, &key, count, &mut stack.budget()).await.is_err() {
-                    return false;
-                }
-                if stack.announce(&[Change::Key(&key)], &mut stack.budget()).await.is_err() {
-                    all_answered = false;
-                    continue;
-                }
-                stack.pending.confirm(&key, count);
-            }
-            Task::Tell(key, count) => {
-                if stack.announce(&[Change::Key(&key)], &mut stack.budget()).await.is_err() {
-                    return false;
-                }
-                stack.pending.confirm(&key, count);
-            }
-            Task::TellAll(count) => {
-                if stack.announce(&[Change::All], &mut stack.budget()).await.is_err() {
-                    return false;
-                }
-                stack.pending.confirm_all_told(count);
-            }
+        all_answered &= match task {
+            Task::Delete(keys) => drop_keys(stack, keys).await,
             Task::ChangeTag(tag, count) => {
-                if tags::change_shared(stack, &tag, &mut stack.budget()).await.is_err() {
-                    return false;
-                }
-                stack.pending.confirm_tag(&tag, count);
+                let changed = tags::change_generation(stack, &tag, &mut stack.budget()).await;
+                done_if(changed.is_ok(), stack, Word::Tag(tag), count)
             }
             Task::DeletePrefix(prefix, count, since) => {
-                let wire = prefix.wire(&stack.namespace);
-                let is_gone = clear(stack, &wire, Change::Prefix(&prefix), since).await;
-                if is_gone {
-                    stack.pending.confirm_prefix(&prefix, count);
-                }
-                all_answered &= is_gone;
+                let is_gone = clear(stack, &prefix.wire(&stack.namespace), since).await;
+                done_if(is_gone, stack, Word::Prefix(prefix), count)
             }
             Task::Clear(count, since) => {
                 let wire = format!("{}:", stack.namespace);
-                let is_gone = clear(stack, wire.as_bytes(), Change::All, since).await;
-                if is_gone {
-                    stack.pending.confirm_clear(count);
-                }
-                all_answered &= is_gone;
+                let is_gone = clear(stack, wire.as_bytes(), since).await;
+                done_if(is_gone, stack, Word::All, count)
             }
-        }
+        };
     }
-    all_answered
+    // What the server has done just now is among it.
+    all_answered & tell(stack).await
 }
 
-/// Drops a pending key from L2, once. From then on L2 is used for it again; the other processes may have yet to be told:
-/// were it dropped again until they are, nobody could store it while the bus is away.
+/// Takes note of what the server has done.
+fn done(stack: &Stack, word: Word, count: u64) {
+    match stack.bus {
+        Some(_) => stack.pending.dropped(word, count),
+        None => {
+            stack.pending.dropped(word.clone(), count);
+            stack.pending.told(&[(word, count)]);
+        }
+    }
+}
+
+fn done_if(is_done: bool, stack: &Stack, word: Word, count: u64) -> bool {
+    if is_done {
+        done(stack, word, count);
+    }
+    is_done
+}
+
+/// Drops pending keys from L2, in one operation.
+async fn drop_keys(stack: &Stack, keys: Vec<(Key, u64)>) -> bool {
+    let dropped = match &stack.l2 {
+        Some(l2) => {
+            let wires: Vec<_> = keys.iter().map(|(key, _)| key.wire(&stack.namespace)).collect();
+            l2.delete_many(&wires, &mut stack.budget()).await
+        }
+        None => keys.iter().map(|_| Ok(())).collect(),
+    };
+    let mut all_dropped = true;
+    for ((key, count), dropped) in keys.into_iter().zip(dropped) {
+        all_dropped &= done_if(dropped.is_ok(), stack, Word::Key(key), count);
+    }
+    all_dropped
+}
+
+/// Tells the other processes of what the server has done: each log of the bus by itself.
+async fn tell(stack: &Stack) -> bool {
+    let mut logs: BTreeMap<usize, Vec<(Word, u64)>> = BTreeMap::new();
+    for (word, count) in stack.pending.untold(STEP) {
+        let log = stack.bus.as_ref().map_or(0, |bus| bus.log_of(&change(&word)));
+        logs.entry(log).or_default().push((word, count));
+    }
+    let mut all_told = true;
+    for words in logs.into_values() {
+        let changes: Vec<_> = words.iter().map(|(word, _)| change(word)).collect();
+        match stack.announce(&changes, &mut stack.budget()).await {
+            Ok(()) => stack.pending.told(&words),
+            Err(_) => all_told = false,
+        }
+    }
+    all_told
+}
+
+fn change(word: &Word) -> Change<'_> {
+    match word {
+        Word::Key(key) => Change::Key(key),
+        Word::Prefix(prefix) => Change::Prefix(prefix),
+        Word::Tag(tag) => Change::Tag(tag),
+        Word::All => Change::All,
+    }
+}
+
+/// Drops a pending key from L2, once: from then on L2 is used for it again, though the other processes may have yet to be
+/// told.
 pub(crate) async fn drop_pending(
     stack: &Stack,
     key: &Key,
@@ -173,23 +212,18 @@ pub(crate) async fn drop_pending(
     if let Some(l2) = &stack.l2 {
         l2.delete(&key.wire(&stack.namespace), budget).await?;
     }
-    match stack.bus {
-        Some(_) => stack.pending.dropped(key, count),
-        None => stack.pending.confirm(key, count),
-    }
+    done(stack, Word::Key(key.clone()), count);
     Ok(())
 }
 
-/// Drops what begins with `prefix` from L2, or waits until it has expired there, and then tells the other
-/// processes. Says whether that is done.
-async fn clear(stack: &Stack, prefix: &[u8], change: Change<'_>, since: Instant) -> bool {
-    let is_gone = match &stack.l2 {
+/// Drops what begins with `prefix` from L2, or waits until it has expired there. Says whether that is done.
+async fn clear(stack: &Stack, prefix: &[u8], since: Instant) -> bool {
+    match &stack.l2 {
         Some(l2) => drop_prefix(l2, prefix).await.unwrap_or_else(|| {
             stack.clock.now().saturating_duration_since(since) >= l2.longest_life()
         }),
         None => true,
-    };
-    is_gone && stack.announce(&[change], &mut stack.budget()).await.is_ok()
+    }
 }
 
 /// Whether all of it is gone; `None` from a tier that cannot do that.

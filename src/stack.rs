@@ -242,10 +242,20 @@ impl Stack {
         key: &Key,
         budget: &mut Budget,
     ) -> Result<(), TierError> {
-        if let Some(l2) = &self.l2 {
-            l2.delete(&key.wire(&self.namespace), budget).await?;
-        }
+        self.drop_on_server(key, budget).await?;
         self.announce(&[Change::Key(key)], budget).await
+    }
+
+    /// Drops a key from L2, if there is one.
+    pub(crate) async fn drop_on_server(
+        &self,
+        key: &Key,
+        budget: &mut Budget,
+    ) -> Result<(), TierError> {
+        match &self.l2 {
+            Some(l2) => l2.delete(&key.wire(&self.namespace), budget).await,
+            None => Ok(()),
+        }
     }
 
     /// Tells the other processes of changes that the server has done.

@@ -12,6 +12,8 @@
 //! | `prefixes` | an invalidation by prefix leaves some, takes too many, or a value comes back |
 //! | `tags` | an invalidation of a tag misses an entry, or a load of before it is served |
 //! | `pending` | an invalidation is lost while the server is away |
+//! | `untold` | what the server has done is done again and again, for the bus is not there to tell of it |
+//! | `disorder` | after many writes of every kind, while the server and the bus fail now and then, somebody is left with an old value |
 //! | `restarts` | a server that comes back with old data, or is replaced by one that lacks the last writes |
 //! | `runs` | what an earlier run of the server has left is believed, or what this one has is not |
 //! | `lifetimes` | entries that live too long, too short, or all expire at once |
@@ -25,12 +27,14 @@
 //! | `outage` | a dead or hung server hangs or fails the application |
 //! | `links` | a bad network gives a wrong value, a call that hangs, or a cache that stays down |
 //! | `cancelled` | a call that is dropped midway leaves a change half done |
+//! | `interrupted` | a `set` that is dropped midway over a real server leaves an old value, or somebody waiting |
 //! | `chain` | two servers in a row: a copy in the near one outlives its original, or hides it |
 //! | `keys` | a key is read back by another one, or is a command to the server |
 //! | `entities` | hooks in the wrong order, a repository that cannot be spawned |
 //! | `readme` | what the README shows does not compile or work |
 //! | `hot_key` | many processes and one key: more than one load for an expiry |
 //! | `leases` | processes load the same key, or wait for one that will never be done |
+//! | `renewals` | a lease that cannot be renewed fails its load, or is asked for without end |
 //! | `metrics` | a dashboard that shows something else than what happened |
 //! | `versions` | one version's entry hides another of its own; a type that does not read what it writes |
 //! | `slots` | what lies in one of a key's two slots hides or outlives what lies in the other |
@@ -76,12 +80,14 @@ mod cancelled;
 mod chain;
 mod codecs;
 mod deployments;
+mod disorder;
 mod drift;
 mod dying_writers;
 mod entities;
 mod fence;
 mod flights;
 mod hot_key;
+mod interrupted;
 mod keys;
 mod leases;
 mod lifetimes;
@@ -93,6 +99,7 @@ mod pending;
 mod prefixes;
 mod readme;
 mod reads;
+mod renewals;
 mod restarts;
 mod runs;
 mod slots;
@@ -101,6 +108,7 @@ mod staleness;
 mod strategies;
 mod symptoms;
 mod tags;
+mod untold;
 mod versions;
 mod write_through;
 mod writers;

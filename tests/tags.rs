@@ -329,3 +329,26 @@ async fn a_hot_tag_is_invalidated_while_everybody_reads() {
         reader.await.unwrap();
     }
 }
+
+/// What it was asked for first is not asked for again.
+#[tokio::test(start_paused = true)]
+async fn a_set_asks_once_for_the_generations_of_its_tags() {
+    for count in [1, 3] {
+        let rig = rig();
+        rig.l2.switch(State::Gated);
+        let before = rig.l2.batches();
+        let request = rig.cache.keys(0..count).tags(["t"]);
+        let mut set = std::pin::pin!(async {
+            match count {
+                1 => vec![rig.cache.key(0).tags(["t"]).set(0).await],
+                _ => request.set(0..count).await,
+            }
+        });
+        assert!(futures_util::poll!(&mut set).is_pending());
+        rig.l2.admit(1_000);
+        set.await.into_iter().for_each(|ack| assert_eq!(ack.unwrap(), Ack::Done));
+        // Those of several keys are stored and dropped in two more.
+        let others = if count == 1 { 0 } else { 2 };
+        assert_eq!(rig.l2.batches() - before, 1 + others, "{count}");
+    }
+}

@@ -83,6 +83,13 @@ impl Bus {
         (self.max_staleness / 2).saturating_sub(MARGIN).max(Duration::from_millis(10))
     }
 
+    /// The log that a change is announced in.
+    pub(crate) fn log_of(&self, change: &Change<'_>) -> usize {
+        let logs = self.bus.logs().max(1);
+        // The remainder is below the length.
+        (change.hash() % logs as u64) as usize
+    }
+
     /// Announces changes. When it returns they are in the log.
     pub(crate) async fn announce(
         &self,
@@ -93,8 +100,9 @@ impl Bus {
         let logs = self.bus.logs().max(1);
         let mut messages = vec![Vec::new(); logs];
         for change in changes {
-            // The remainder is below the length.
-            messages[(change.hash() % logs as u64) as usize].push(change.encode(self.sender));
+            if let Some(messages) = messages.get_mut(self.log_of(change)) {
+                messages.push(change.encode(self.sender));
+            }
         }
         let appends = messages.iter().enumerate().flat_map(|(index, messages)| {
             messages.chunks(PIECE).map(move |piece| self.append(index, piece))

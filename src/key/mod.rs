@@ -180,7 +180,7 @@ impl Key {
 
 /// What some keys begin with, on the wire. In L1 those of the application's own bytes begin with it
 /// decoded, and built ones as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Prefix {
     decoded: Bytes,
     encoded: Bytes,

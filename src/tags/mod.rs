@@ -48,6 +48,7 @@ use crate::{
     Ack, Error,
     bus::{Bus, Change},
     l2::Budget,
+    pending::Word,
     replay,
     stack::Stack,
 };
@@ -101,16 +102,21 @@ pub(crate) async fn invalidate(stack: &Arc<Stack>, tag: &Tag) -> Result<Ack, Err
     Bus::listen(stack);
     let mut change = Changing { stack, tag, ended: false };
     drop_local(stack, tag);
-    let changed = change_shared(stack, tag, &mut stack.budget()).await;
+    let mut budget = stack.budget();
+    let changed = change_generation(stack, tag, &mut budget).await;
+    let told = match &changed {
+        Ok(()) => stack.announce(&[Change::Tag(tag)], &mut budget).await.is_ok(),
+        Err(_) => false,
+    };
     change.ended = true;
-    // Again: a load may have read the old generation since.
-    drop_local(stack, tag);
-    if changed.is_err() {
-        replay::queue_tag(stack, tag);
-        return Ok(Ack::Pending);
+    match (&changed, told) {
+        (Ok(()), true) => replay::start(stack),
+        (Ok(()), false) => replay::queue_untold(stack, Word::Tag(tag.clone()), None),
+        (Err(_), _) => replay::queue_tag(stack, tag),
     }
-    replay::start(stack);
-    Ok(Ack::Done)
+    // Again, and after it is queued: a load may have read the old generation since.
+    drop_local(stack, tag);
+    Ok(if told { Ack::Done } else { Ack::Pending })
 }
 
 /// An invalidation under way. Dropped midway, by a cancelled future, it leaves the tag pending.
@@ -147,8 +153,8 @@ pub(crate) fn heard(stack: &Stack, tag: &Tag) {
     drop_local(stack, tag);
 }
 
-/// The epoch first, then the generation, then the word to the others.
-pub(crate) async fn change_shared(
+/// The epoch first, then the generation.
+pub(crate) async fn change_generation(
     stack: &Stack,
     tag: &Tag,
     budget: &mut Budget,
@@ -162,7 +168,7 @@ pub(crate) async fn change_shared(
             l2.new_generation(&key, budget).await?;
         }
     }
-    stack.announce(&[Change::Tag(tag)], budget).await
+    Ok(())
 }
 
 impl Stack {
@@ -212,12 +218,12 @@ impl Stack {
         let Some(l2) = self.l2.as_ref().filter(|_| !tags.is_empty()) else {
             return Ok((Vec::new(), None));
         };
+        let now = self.clock.now();
+        // Before L2 is asked, and before it is looked what is pending: what changes from here on is not remembered.
+        let (proof, counts) = (self.proof(), self.tags.table.counts(tags));
         if tags.iter().any(|tag| self.pending.has_tag(tag)) {
             return Err(TierError::Unreachable("an invalidation of a tag is pending".into()));
         }
-        let now = self.clock.now();
-        // Before L2 is asked: what changes from here on is not remembered.
-        let (proof, counts) = (self.proof(), self.tags.table.counts(tags));
         if let Some(proof) = proof.filter(|proof| now < proof.until)
             && let Some(known) = self.tags.known.of(tags, proof.generation, &counts)
         {

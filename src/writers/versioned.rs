@@ -81,11 +81,11 @@ where
             Ack::Done
         }
         Ok(Stored::Superseded) => {
-            overwrite.done(|_| {});
+            overwrite.unchanged(|_| {});
             Ack::Superseded
         }
         Ok(Stored::OnHold) => {
-            overwrite.done(|_| stack.remove_local(key));
+            overwrite.unchanged(|_| stack.remove_local(key));
             Ack::Done
         }
         Ok(Stored::Overtaken) => {

@@ -46,6 +46,9 @@ pub struct Switchable {
     run: Arc<AtomicU64>,
     /// It has to ask for it.
     asks: Arc<AtomicBool>,
+    /// What becomes of renewals, and how many there were.
+    renewal: Arc<Mutex<Option<Result<bool, TierError>>>>,
+    renewals: Arc<AtomicUsize>,
 }
 
 impl Switchable {
@@ -61,7 +64,19 @@ impl Switchable {
             unclearable: false,
             run: Arc::default(),
             asks: Arc::default(),
+            renewal: Arc::default(),
+            renewals: Arc::default(),
         }
+    }
+
+    /// From now on every renewal of a lease comes to this.
+    pub fn renews(&self, renewal: Result<bool, TierError>) {
+        *self.renewal.lock().unwrap() = Some(renewal);
+    }
+
+    /// How often a lease was to be renewed.
+    pub fn renewals(&self) -> usize {
+        self.renewals.load(Ordering::SeqCst)
     }
 
     /// How often it was told that it gave what was not the key's.
@@ -229,7 +244,12 @@ impl RemoteTier for Switchable {
         token: LeaseToken,
         life: Duration,
     ) -> Result<bool, TierError> {
-        self.pass(key, self.inner.renew(key, token, life)).await?
+        self.renewals.fetch_add(1, Ordering::SeqCst);
+        let renewal = self.renewal.lock().unwrap().clone();
+        match renewal {
+            Some(renewal) => renewal,
+            None => self.pass(key, self.inner.renew(key, token, life)).await?,
+        }
     }
     async fn hold(&self, key: &[u8], token: LeaseToken, life: Duration) -> Result<(), TierError> {
         self.pass(key, self.inner.hold(key, token, life)).await?
