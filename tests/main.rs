@@ -35,6 +35,7 @@
 //! | `versions` | one version's entry hides another of its own; a type that does not read what it writes |
 //! | `slots` | what lies in one of a key's two slots hides or outlives what lies in the other |
 //! | `symptoms` | a bug that was mended comes back |
+//! | `generations` | the records of tags are lost, forged or out of reach, and an old entry is believed, or none is kept any more |
 //! | `bus` | a change in one process does not reach another's L1; the bus fails the application |
 //! | `staleness` | L1 serves a value for longer than Δ after it was invalidated, whatever the bus does |
 //! | `model` | anything that a plain map would not do |
@@ -81,6 +82,7 @@ mod dying_writers;
 mod entities;
 mod fence;
 mod flights;
+mod generations;
 mod hot_key;
 mod keys;
 mod leases;

@@ -203,6 +203,12 @@ impl Stack {
     }
 
     /// The generations of tags: as the bus proves them, or as L2 has them. With them, until when the bus has proven
+        let (generations, until) = self.generations(stamps.tags(), budget).await?;
+        if until.is_none() || stamps.are(&generations) {
+            return Ok(stamps.are(&generations).then_some(until));
+        }
+        // A record that was evicted, and made anew by others, says nothing on the bus.
+        stamps.tags().iter().for_each(|tag| self.tags.known.forget(tag));
     /// them if it was not L2 that was asked.
     async fn generations(
         &self,
