@@ -41,6 +41,8 @@ struct State {
     all_untold: Option<u64>,
     prefixes: Vec<(Prefix, u64, Instant)>,
     tags: Vec<(Tag, u64)>,
+    /// Which have another generation, and the other processes have yet to be told of.
+    untold_tags: Vec<(Tag, u64)>,
     /// Set by an overflow: the number of the last one, and when it was.
     void: Option<(u64, Instant)>,
     count: u64,
@@ -53,14 +55,14 @@ impl State {
         // What is invalidated now may be newer than what a clear under way has seen.
         let first = self.void.replace((self.count, now)).is_none();
         (self.keys, self.prefixes, self.tags) = (HashMap::new(), Vec::new(), Vec::new());
-        (self.untold, self.all_untold) = (HashMap::new(), None);
+        (self.untold, self.untold_tags, self.all_untold) = (HashMap::new(), Vec::new(), None);
         first
     }
 
     /// Tells of everything instead of single keys, if there are any.
     fn tell_all(&mut self) {
-        if !self.untold.is_empty() {
-            self.untold = HashMap::new();
+        if !self.untold.is_empty() || !self.untold_tags.is_empty() {
+            (self.untold, self.untold_tags) = (HashMap::new(), Vec::new());
             self.all_untold = Some(self.count);
         }
     }
@@ -72,6 +74,7 @@ impl State {
             && self.all_untold.is_none()
             && self.prefixes.is_empty()
             && self.tags.is_empty()
+            && self.untold_tags.is_empty()
     }
 }
 
@@ -99,6 +102,8 @@ pub(crate) enum Task {
     TellAll(u64),
     /// Give this tag another generation.
     ChangeTag(Tag, u64),
+    /// Tell the others of this tag.
+    TellTag(Tag, u64),
     /// Drop what begins with this prefix, which has been pending since then.
     DeletePrefix(Prefix, u64, Instant),
     /// Clear the namespace, which has been void since then.
@@ -175,6 +180,10 @@ impl Pending {
         state.count += 1;
         let count = state.count;
         state.tags.retain(|(known, _)| *known != tag);
+        state.untold_tags.retain(|(known, _)| *known != tag);
+        if state.tags.len() + state.untold_tags.len() >= TAGS {
+            state.tell_all();
+        }
         if state.void.is_some() || state.tags.len() >= TAGS {
             return state.overflow(now);
         }
@@ -187,10 +196,20 @@ impl Pending {
         !self.is_empty() && self.state.lock().tags.iter().any(|(known, _)| known == tag)
     }
 
-    /// The server has given `tag` another generation after invalidation `count` was queued.
+    /// The server has given `tag` another generation after invalidation `count` was queued; the others have yet to be
+    /// told.
+    pub(crate) fn changed(&self, tag: &Tag, count: u64) {
+        let mut state = self.state.lock();
+        let State { tags, untold_tags, .. } = &mut *state;
+        if let Some(place) = tags.iter().position(|(known, of)| known == tag && *of == count) {
+            untold_tags.push(tags.swap_remove(place));
+        }
+    }
+
+    /// And the others have been told.
     pub(crate) fn confirm_tag(&self, tag: &Tag, count: u64) {
         let mut state = self.state.lock();
-        state.tags.retain(|(known, of)| known != tag || *of != count);
+        state.untold_tags.retain(|(known, of)| known != tag || *of != count);
         self.any.store(!state.is_empty(), Ordering::Release);
     }
 
@@ -253,7 +272,9 @@ impl Pending {
                 let tell = |(key, count): (&Key, &u64)| Task::Tell(key.clone(), *count);
                 let untold = state.untold.iter().take(most).map(tell);
                 let untold = untold.chain(state.all_untold.map(Task::TellAll));
-                keys.chain(untold).chain(tags).chain(state.prefixes.iter().map(prefix)).collect()
+                let tell = |(tag, count): &(Tag, u64)| Task::TellTag(tag.clone(), *count);
+                let untold = untold.chain(state.untold_tags.iter().map(tell));
+                keys.chain(tags).chain(untold).chain(state.prefixes.iter().map(prefix)).collect()
             }
         }
     }
@@ -266,6 +287,7 @@ impl Pending {
             + usize::from(state.all_untold.is_some())
             + state.prefixes.len()
             + state.tags.len()
+            + state.untold_tags.len()
             + usize::from(state.void.is_some())
     }
 

@@ -136,7 +136,19 @@ async fn step(stack: &Stack) -> bool {
                 stack.pending.confirm_all_told(count);
             }
             Task::ChangeTag(tag, count) => {
-                if tags::change_shared(stack, &tag, &mut stack.budget()).await.is_err() {
+                if tags::change(stack, &tag, &mut stack.budget()).await.is_err() {
+                    return false;
+                }
+                // Once: changed again and again until they are told, it would drop everybody's entries each time.
+                stack.pending.changed(&tag, count);
+                if stack.announce(&[Change::Tag(&tag)], &mut stack.budget()).await.is_err() {
+                    all_answered = false;
+                    continue;
+                }
+                stack.pending.confirm_tag(&tag, count);
+            }
+            Task::TellTag(tag, count) => {
+                if stack.announce(&[Change::Tag(&tag)], &mut stack.budget()).await.is_err() {
                     return false;
                 }
                 stack.pending.confirm_tag(&tag, count);

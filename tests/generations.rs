@@ -1,11 +1,18 @@
 //! The generations of tags, when their records are lost, forged, half made, copied or out of reach: what depends on them
 //! costs a load, and no old entry is believed.
 
-use tiered::{ Outcome, Tiered};
+use std::time::Duration;
 
-use crate::support::{DbDown, Net, listens, node};
+use bytes::Bytes;
+use tiered::{Ack, Outcome, Tiered, tiers::RemoteTier};
+use tiered_tiers::testing::BusFault;
 
-scenarios!(processes_agree_again_after_a_generation_was_lost,);
+use crate::support::{DbDown, Net, SECOND, eventually, listens, node};
+
+scenarios!(
+    processes_agree_again_after_a_generation_was_lost,
+    a_pending_tag_is_changed_once_while_the_bus_is_away,
+);
 
 /// Loads `value`, and says what came of it.
 async fn load(cache: &Tiered, key: &str, tags: &[&str], value: u32) -> (u32, Outcome) {
@@ -18,6 +25,10 @@ async fn load(cache: &Tiered, key: &str, tags: &[&str], value: u32) -> (u32, Out
 async fn in_l2(cache: &Tiered, key: &str) -> Option<u32> {
     let found = cache.key(key).skip_l1().get::<u32>().await;
     found.ok().flatten().map(|value| *value)
+}
+
+async fn record(l2: &impl RemoteTier, key: &[u8]) -> Option<Bytes> {
+    l2.get(key).await.unwrap().map(|found| found.bytes)
 }
 
 /// Two processes know the generation of the namespace by the bus, and never look it up again. Then its record is
@@ -46,4 +57,44 @@ async fn processes_agree_again_after_a_generation_was_lost() {
             }
         }
     }
+}
+
+/// A tag whose invalidation the server has done, and the bus has not. To change it again and again would drop everybody's
+/// entries until the bus is back.
+async fn a_pending_tag_is_changed_once_while_the_bus_is_away() {
+    let net = Net::new();
+    let (a, b) = (net.node(), net.node());
+    listens(&a).await;
+    listens(&b).await;
+    load(&b, "k", &["t"], 1).await;
+    net.bus.inject(BusFault::Error(tiered::tiers::TierError::Timeout));
+    assert_eq!(a.invalidate_tag("t").await.unwrap(), Ack::Pending);
+    assert_eq!(a.clear().await.unwrap(), Ack::Pending);
+    // L2 is used again all the same, by the process whose change is pending, too.
+    for cache in [&a, &b] {
+        let start = std::time::Instant::now();
+        for attempt in 0.. {
+            let key = format!("k{attempt}");
+            load(cache, &key, &["t"], 2).await;
+            if in_l2(cache, &key).await.is_some() {
+                break;
+            }
+            assert!(start.elapsed() < 20 * SECOND, "L2 is not used while the bus is away");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let records = async || {
+        let tag = record(&net.l2, b"tiered%tag:t").await;
+        (tag, record(&net.l2, b"tiered%tag:").await, record(&net.l2, b"tiered%tags").await)
+    };
+    let (before, asked) = (records().await, net.bus.operations());
+    // Each listener asks the bus every now and then, too: many rounds.
+    eventually("the bus was asked", || net.bus.operations() > asked + 24).await;
+    assert_eq!(records().await, before, "changed again");
+    assert!(a.health().await.pending > 0);
+    net.bus.heal();
+    eventually("told", || {
+        futures_util::FutureExt::now_or_never(a.health()).is_some_and(|health| health.pending == 0)
+    })
+    .await;
 }

@@ -147,12 +147,14 @@ pub(crate) fn heard(stack: &Stack, tag: &Tag) {
     drop_local(stack, tag);
 }
 
-/// The epoch first, then the generation, then the word to the others.
-pub(crate) async fn change_shared(
-    stack: &Stack,
-    tag: &Tag,
-    budget: &mut Budget,
-) -> Result<(), TierError> {
+/// The change on the server, then the word to the others.
+async fn change_shared(stack: &Stack, tag: &Tag, budget: &mut Budget) -> Result<(), TierError> {
+    change(stack, tag, budget).await?;
+    stack.announce(&[Change::Tag(tag)], budget).await
+}
+
+/// The epoch first, then the generation.
+pub(crate) async fn change(stack: &Stack, tag: &Tag, budget: &mut Budget) -> Result<(), TierError> {
     if let Some(l2) = &stack.l2 {
         for changed in protocol::Change::ORDER {
             let key = match changed {
@@ -162,7 +164,7 @@ pub(crate) async fn change_shared(
             l2.new_generation(&key, budget).await?;
         }
     }
-    stack.announce(&[Change::Tag(tag)], budget).await
+    Ok(())
 }
 
 impl Stack {
