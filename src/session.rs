@@ -249,11 +249,15 @@ impl<'a> Session<'a> {
         &mut self,
         walk: &Walk<C>,
     ) -> Result<(Stamps, Before), TierError> {
-        let stack = &walk.stack;
-        let before = stack.before_load(&mut self.budget).await?;
-        let tags = stack.with_namespace(&walk.options.tags);
-        let stamps = stack.stamps(&tags, &mut self.budget).await?;
-        Ok((stamps, before))
+        let (stack, budget) = (&walk.stack, &mut self.budget);
+        let asked = async {
+            let before = stack.before_load(budget).await?;
+            let tags = stack.with_namespace(&walk.options.tags);
+            Ok((stack.stamps(&tags, budget).await?, before))
+        };
+        let asked = asked.await;
+        self.failure = asked.as_ref().err().cloned();
+        asked
     }
 
     /// The generations of tags that a load has revealed; `None` if they may not be the ones from before it.

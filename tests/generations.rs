@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tiered::{Ack, Outcome, Tiered, tiers::RemoteTier};
+use tiered::{Ack, CacheStrategy, Outcome, Tiered, tiers::RemoteTier};
 use tiered_tiers::testing::BusFault;
 
-use crate::support::{DbDown, Net, SECOND, eventually, listens, node};
+use crate::support::{DbDown, Net, Rig, SECOND, State, eventually, listens, node, rig};
 
 scenarios!(
     processes_agree_again_after_a_generation_was_lost,
     a_pending_tag_is_changed_once_while_the_bus_is_away,
+    a_bypass_whose_tags_are_out_of_reach_leaves_no_older_value,
 );
 
 /// Loads `value`, and says what came of it.
@@ -97,4 +98,23 @@ async fn a_pending_tag_is_changed_once_while_the_bus_is_away() {
         futures_util::FutureExt::now_or_never(a.health()).is_some_and(|health| health.pending == 0)
     })
     .await;
+}
+
+/// The database was asked because the cache was not to be trusted. Where the tags of what it said cannot be had, it is
+/// not stored; but what was there goes.
+async fn a_bypass_whose_tags_are_out_of_reach_leaves_no_older_value() {
+    let Rig { cache, l2, clock, .. } = rig();
+    let other = node(&l2, &clock, |builder| builder);
+    load(&other, "k", &["t"], 1).await;
+    l2.switch(State::FailingTags);
+    let loader = |_| async { Ok::<_, DbDown>(Some(2_u32)) };
+    let bypass = cache.key("k").tags(["t"]).strategy(CacheStrategy::Bypass);
+    assert_eq!(bypass.load(loader).await.unwrap().value.as_deref(), Some(&2));
+    l2.switch(State::Up);
+    eventually("replayed", || {
+        futures_util::FutureExt::now_or_never(cache.health())
+            .is_some_and(|health| health.pending == 0)
+    })
+    .await;
+    assert_ne!(in_l2(&other, "k").await, Some(1));
 }
