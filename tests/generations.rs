@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tiered::{Ack, CacheStrategy, Outcome, Tiered, tiers::RemoteTier};
+use tiered::{
+    Ack, CacheStrategy, Outcome, Tiered,
+    tiers::{Claim, Lease, LeaseToken, RemoteTier},
+};
 use tiered_tiers::testing::BusFault;
 
 use crate::support::{DbDown, Net, Rig, SECOND, State, eventually, listens, node, rig};
@@ -13,6 +16,7 @@ scenarios!(
     processes_agree_again_after_a_generation_was_lost,
     a_pending_tag_is_changed_once_while_the_bus_is_away,
     a_bypass_whose_tags_are_out_of_reach_leaves_no_older_value,
+    a_maker_that_went_away_keeps_nobody_from_storing,
 );
 
 /// Loads `value`, and says what came of it.
@@ -117,4 +121,14 @@ async fn a_bypass_whose_tags_are_out_of_reach_leaves_no_older_value() {
     })
     .await;
     assert_ne!(in_l2(&other, "k").await, Some(1));
+}
+
+/// It had the record's lease, and was dropped.
+async fn a_maker_that_went_away_keeps_nobody_from_storing() {
+    let Rig { cache, memory, .. } = rig();
+    let leased = memory.lease(b"tiered%tag:t", LeaseToken::random(), SECOND, Claim::IfFree).await;
+    assert!(matches!(leased, Ok(Lease::Granted(None))));
+    // The server's clock stands still: that lease never runs out.
+    assert_eq!(load(&cache, "k", &["t"], 1).await, (1, Outcome::Load));
+    assert_eq!(in_l2(&cache, "k").await, Some(1));
 }

@@ -22,6 +22,8 @@ const LEASE: Duration = Duration::from_secs(1);
 /// How long to wait for another who makes it, and how often.
 const PAUSE: Duration = Duration::from_millis(3);
 const TRIES: usize = 40;
+/// After how many it is taken for gone.
+const PATIENCE: usize = 8;
 
 impl L2 {
     /// The generations under these keys; those that are missing are made.
@@ -79,10 +81,11 @@ impl L2 {
 
     /// Makes the generation under a key, if nobody else does meanwhile.
     async fn make(&self, key: &[u8]) -> Result<Generation, TierError> {
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
             let run = self.tier.incarnation(key).await?;
             let token = LeaseToken::random();
-            let lease = self.tier.lease(key, token, LEASE, Claim::IfFree).await?;
+            let claim = if attempt < PATIENCE { Claim::IfFree } else { Claim::ByForce };
+            let lease = self.tier.lease(key, token, LEASE, claim).await?;
             let (Lease::Granted(found) | Lease::Held(found)) = &lease else {
                 return Err(TierError::Protocol("a writer holds a tag".into()));
             };
