@@ -444,6 +444,10 @@ impl<'a> Session<'a> {
     }
 
     async fn give_up(&mut self, token: &mut Token) {
+        if self.budget.is_spent() {
+            // It is given up behind the caller's back, as it is dropped.
+            return;
+        }
         self.l2.release(&token.key, token.token, &mut self.budget).await;
         token.settle();
     }

@@ -17,12 +17,23 @@ scenarios!(
     a_pending_tag_is_changed_once_while_the_bus_is_away,
     a_bypass_whose_tags_are_out_of_reach_leaves_no_older_value,
     a_maker_that_went_away_keeps_nobody_from_storing,
+    a_load_whose_tags_cannot_be_told_gives_its_lease_up,
 );
 
 /// Loads `value`, and says what came of it.
 async fn load(cache: &Tiered, key: &str, tags: &[&str], value: u32) -> (u32, Outcome) {
     let loader = |_| async move { Ok::<_, DbDown>(Some(value)) };
     let answer = cache.key(key).tags(tags).load(loader).await.unwrap();
+    (*answer.value.unwrap(), answer.outcome)
+}
+
+/// The same, of a value that reveals a tag.
+async fn reveal(cache: &Tiered, key: &str, tag: &'static str, value: u32) -> (u32, Outcome) {
+    let loader = |context: tiered::LoadContext| async move {
+        context.tags([tag]);
+        Ok::<_, DbDown>(Some(value))
+    };
+    let answer = cache.key(key).load(loader).await.unwrap();
     (*answer.value.unwrap(), answer.outcome)
 }
 
@@ -131,4 +142,29 @@ async fn a_maker_that_went_away_keeps_nobody_from_storing() {
     // The server's clock stands still: that lease never runs out.
     assert_eq!(load(&cache, "k", &["t"], 1).await, (1, Outcome::Load));
     assert_eq!(in_l2(&cache, "k").await, Some(1));
+}
+
+async fn a_load_whose_tags_cannot_be_told_gives_its_lease_up() {
+    let Rig { cache, l2, memory, .. } = rig();
+    reveal(&cache, "first", "t", 1).await;
+    let loader = |context: tiered::LoadContext| {
+        let l2 = l2.clone();
+        async move {
+            context.tags(["t"]);
+            l2.switch(State::FailingTags);
+            Ok::<_, DbDown>(Some(1_u32))
+        }
+    };
+    cache.key("k").load(loader).await.unwrap();
+    let start = std::time::Instant::now();
+    loop {
+        let token = LeaseToken::random();
+        if let Ok(Lease::Granted(_)) = memory.lease(b"tiered:k", token, SECOND, Claim::IfFree).await
+        {
+            break;
+        }
+        // The server's clock stands still: it does not run out.
+        assert!(start.elapsed() < 20 * SECOND, "the lease is kept");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
