@@ -148,13 +148,14 @@ pub(crate) struct Draft<'a, T> {
 }
 
 impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
-    /// Before anything is changed: a value that cannot be stored loses nothing.
+    /// Before anything is changed: a value that cannot be stored loses nothing. The marks are from before the stamps.
     pub(crate) fn new<C: CodecFor<T>>(
         stack: &'a Arc<Stack>,
         codec: &C,
         options: &'a Options,
         key: &'a Key,
         value: Arc<T>,
+        marks: Option<Marks>,
         stamps: Result<Stamps, TierError>,
     ) -> Result<Self, Error> {
         key.check()?;
@@ -177,7 +178,6 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
             }
             _ => None,
         };
-        let marks = stack.tags.marks(&options.tags);
         Ok(Self { stack, key, options, entry, wire, packed, begun, stamps, marks, refused })
     }
 
@@ -305,7 +305,9 @@ where
         return invalidate(stack, key).await;
     }
     options.check()?;
-    let draft = |value, stamps| Draft::new(stack, codec, options, key, value, stamps);
+    let marks = stack.tags.marks(&options.tags);
+    let draft =
+        |value, stamps| Draft::new(stack, codec, options, key, value, marks.clone(), stamps);
     let keys = [key];
     let asked = || stamps(stack, options, &keys, stack.budget());
     if let Some(stamps) = asked().now_or_never() {
@@ -332,8 +334,9 @@ where
     C: CodecFor<T>,
 {
     options.check()?;
+    let marks = stack.tags.marks(&options.tags);
     let stamps = stamps(stack, options, &[key], stack.budget()).await;
-    Draft::new(stack, codec, options, key, value, stamps.map(first))
+    Draft::new(stack, codec, options, key, value, marks, stamps.map(first))
 }
 
 /// The stamps of the only key.
@@ -394,6 +397,7 @@ where
     }
     let mut budget = stack.budget();
     let keys: Vec<&Key> = entries.iter().map(|(key, _)| *key).collect();
+    let marks = stack.tags.marks(&options.tags);
     let asked = || stamps(stack, options, &keys, stack.budget());
     let (stamped, mut begun) = match asked().now_or_never() {
         Some(stamped) => (stamped, Vec::new()),
@@ -402,7 +406,7 @@ where
             let mut begun = Vec::with_capacity(keys.len());
             for (key, value) in &entries {
                 let (key, stamps) = (*key, Ok(Stamps::default()));
-                let draft = Draft::new(stack, codec, options, key, Arc::clone(value), stamps);
+                let draft = Draft::new(stack, codec, options, key, Arc::clone(value), None, stamps);
                 let is_sound = draft.is_ok() && options.source_version == 0;
                 begun.push(is_sound.then(|| Overwrite::begin(stack, key)));
             }
@@ -416,7 +420,7 @@ where
     };
     let mut drafts = Vec::with_capacity(entries.len());
     for ((key, value), stamps) in entries.into_iter().zip(stamps) {
-        drafts.push(Draft::new(stack, codec, options, key, value, Ok(stamps)));
+        drafts.push(Draft::new(stack, codec, options, key, value, marks.clone(), Ok(stamps)));
     }
     if options.source_version != 0 {
         return versioned::set_many(stack, drafts).await;

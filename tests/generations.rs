@@ -18,6 +18,7 @@ scenarios!(
     a_bypass_whose_tags_are_out_of_reach_leaves_no_older_value,
     a_maker_that_went_away_keeps_nobody_from_storing,
     a_load_whose_tags_cannot_be_told_gives_its_lease_up,
+    a_set_that_an_invalidation_of_its_tag_overtakes_is_not_served,
 );
 
 /// Loads `value`, and says what came of it.
@@ -166,5 +167,33 @@ async fn a_load_whose_tags_cannot_be_told_gives_its_lease_up() {
         // The server's clock stands still: it does not run out.
         assert!(start.elapsed() < 20 * SECOND, "the lease is kept");
         tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// It has asked for the generation before; so nobody believes what it stores in L2, and L1 should not either.
+async fn a_set_that_an_invalidation_of_its_tag_overtakes_is_not_served() {
+    for many in [false, true] {
+        let Rig { cache, l2, .. } = rig();
+        load(&cache, "other", &["t"], 1).await;
+        l2.switch(State::Gated);
+        let before = l2.operations();
+        let set = tokio::spawn({
+            let cache = cache.clone();
+            async move {
+                if many {
+                    let acks = cache.keys(["k"]).tags(["t"]).set([1_u32]).await;
+                    drop(acks);
+                } else {
+                    drop(cache.key("k").tags(["t"]).set(1_u32).await);
+                }
+            }
+        });
+        eventually("its generation was read", || l2.operations() > before).await;
+        l2.switch(State::Up);
+        assert_eq!(cache.invalidate_tag("t").await.unwrap(), Ack::Done);
+        l2.admit(1);
+        set.await.unwrap();
+        assert_eq!(in_l2(&cache, "k").await, None);
+        assert_eq!(cache.get::<u32>("k").await.unwrap(), None, "many: {many}");
     }
 }
