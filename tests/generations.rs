@@ -19,6 +19,7 @@ scenarios!(
     a_maker_that_went_away_keeps_nobody_from_storing,
     a_load_whose_tags_cannot_be_told_gives_its_lease_up,
     a_set_that_an_invalidation_of_its_tag_overtakes_is_not_served,
+    an_entry_of_more_tags_than_there_can_be_is_refused,
 );
 
 /// Loads `value`, and says what came of it.
@@ -196,4 +197,22 @@ async fn a_set_that_an_invalidation_of_its_tag_overtakes_is_not_served() {
         assert_eq!(in_l2(&cache, "k").await, None);
         assert_eq!(cache.get::<u32>("k").await.unwrap(), None, "many: {many}");
     }
+}
+
+/// Whoever can write to the server must not make a reader look thousands of records up, and make them.
+async fn an_entry_of_more_tags_than_there_can_be_is_refused() {
+    use tiered_codecs::{CodecFor, Postcard, envelope::Meta};
+    let Rig { cache, l2, memory, .. } = rig();
+    let meta = Meta { fresh_ms: 60_000, ..Meta::default() };
+    let mut tags = Vec::new();
+    for tag in 0..3_000_u32 {
+        tags.push(4);
+        tags.extend_from_slice(format!("{tag:04}").as_bytes());
+        tags.extend_from_slice(&[0; 16]);
+    }
+    let packed = Postcard.pack_tagged(&meta, &tags, b"tiered:k", Some(&1_u32)).unwrap();
+    memory.set(b"tiered:k", packed.into(), 60 * SECOND).await.unwrap();
+    let before = l2.operations();
+    assert_eq!(in_l2(&cache, "k").await, None);
+    assert!(l2.operations() - before < 10, "{}", l2.operations() - before);
 }

@@ -1,6 +1,6 @@
 //! What an entry is stamped with: the run of the server, and `[length u8][tag][generation 16]` for each of its tags.
 
-use super::{Generation, Tag};
+use super::{Generation, Tag, names::MOST_STAMPS};
 
 /// What an entry depends on, as it was before its load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,10 +56,13 @@ impl Stamps {
         bytes
     }
 
-    /// Reads them; `None` if they are not what `encode` writes.
+    /// Reads them; `None` if they are not what `encode` writes. Each costs whoever reads them a look at its record.
     pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
         let mut stamps = Self::default();
         while let Some((len, rest)) = bytes.split_first() {
+            if stamps.tags.len() == MOST_STAMPS {
+                return None;
+            }
             let (tag, rest) = rest.split_at_checked((*len).into())?;
             let (generation, rest) = rest.split_first_chunk()?;
             stamps.tags.push(Tag::heard(tag)?);
