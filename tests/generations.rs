@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tiered::{
-    Ack, CacheStrategy, Outcome, Tiered,
+    Ack, CacheStrategy, Outcome, Restarts, Tiered,
     tiers::{Claim, Lease, LeaseToken, RemoteTier},
 };
 use tiered_tiers::testing::BusFault;
 
-use crate::support::{DbDown, Net, Rig, SECOND, State, eventually, listens, node, rig};
+use crate::support::{DbDown, Net, Rig, SECOND, State, db_down, eventually, listens, node, rig};
 
 scenarios!(
     processes_agree_again_after_a_generation_was_lost,
@@ -20,6 +20,7 @@ scenarios!(
     a_load_whose_tags_cannot_be_told_gives_its_lease_up,
     a_set_that_an_invalidation_of_its_tag_overtakes_is_not_served,
     an_entry_of_more_tags_than_there_can_be_is_refused,
+    what_an_earlier_run_left_is_stale_with_tags_too,
 );
 
 /// Loads `value`, and says what came of it.
@@ -215,4 +216,22 @@ async fn an_entry_of_more_tags_than_there_can_be_is_refused() {
     let before = l2.operations();
     assert_eq!(in_l2(&cache, "k").await, None);
     assert!(l2.operations() - before < 10, "{}", l2.operations() - before);
+}
+
+/// [`Restarts::Warm`] is for data of which an old value is better than none.
+async fn what_an_earlier_run_left_is_stale_with_tags_too() {
+    let net = Net::new();
+    net.l2.restart(1);
+    let warm = |builder: tiered::Builder<tiered::Postcard>| builder.restarts(Restarts::Warm);
+    let cache = net.node_with(warm);
+    listens(&cache).await;
+    load(&cache, "plain", &[], 1).await;
+    load(&cache, "tagged", &["t"], 1).await;
+    net.l2.restart(2);
+    let other = net.node_with(warm);
+    listens(&other).await;
+    for key in ["plain", "tagged"] {
+        let answer = other.key(key).load(|_| db_down::<Option<u32>>()).await.unwrap();
+        assert_eq!((answer.value.as_deref(), answer.outcome), (Some(&1), Outcome::Stale), "{key}");
+    }
 }

@@ -12,6 +12,7 @@ use tiered_tiers::{Claim, Found, Incarnation, Lease, LeaseToken, TierError, prot
 use super::{Budget, L2};
 use crate::{
     meter::{Op, OpResult},
+    restarts::Restarts,
     tags::Generation,
 };
 
@@ -37,7 +38,7 @@ impl L2 {
             let found = self.tier.get_many(&wanted).await;
             let mut generations = Vec::with_capacity(found.len());
             for (key, found) in wanted.iter().zip(found) {
-                generations.push(match found?.as_ref().and_then(read) {
+                generations.push(match found?.as_ref().and_then(|found| self.read(found)) {
                     Some(generation) => generation,
                     None => self.make(key).await?,
                 });
@@ -57,7 +58,7 @@ impl L2 {
         budget: &mut Budget,
     ) -> Result<Generation, TierError> {
         let get = async {
-            match self.tier.get(key).await?.as_ref().and_then(read) {
+            match self.tier.get(key).await?.as_ref().and_then(|found| self.read(found)) {
                 Some(generation) => Ok(generation),
                 None => self.make(key).await,
             }
@@ -89,7 +90,7 @@ impl L2 {
             let (Lease::Granted(found) | Lease::Held(found)) = &lease else {
                 return Err(TierError::Protocol("a writer holds a tag".into()));
             };
-            if let Some(generation) = found.as_ref().and_then(read) {
+            if let Some(generation) = found.as_ref().and_then(|found| self.read(found)) {
                 if matches!(lease, Lease::Granted(_)) {
                     self.tier.release(key, token).await?;
                 }
@@ -106,17 +107,19 @@ impl L2 {
         }
         Err(TierError::Timeout)
     }
+
+    /// The generation in a record, if it is one and of the run of the server that has it. With [`Restarts::Warm`] of
+    /// any run: what an earlier one has left is believed in part, and what it depends on says no less than that.
+    fn read(&self, found: &Found) -> Option<Generation> {
+        let (generation, run) = found.bytes.split_first_chunk::<16>()?;
+        let run = u64::from_le_bytes(run.try_into().ok()?);
+        let run = (run != 0).then(|| Incarnation::new(run));
+        let present = if self.restarts == Restarts::Warm { run } else { found.incarnation };
+        protocol::Generation::new(*generation, run).in_run(present)
+    }
 }
 
 fn record(generation: &LeaseToken, run: Option<Incarnation>) -> Bytes {
     let run = run.map_or(0, Incarnation::get);
     [generation.as_bytes().as_slice(), &run.to_le_bytes()].concat().into()
-}
-
-/// The generation in a record, if it is one and of the run of the server that has it.
-fn read(found: &Found) -> Option<Generation> {
-    let (generation, run) = found.bytes.split_first_chunk::<16>()?;
-    let run = u64::from_le_bytes(run.try_into().ok()?);
-    let run = (run != 0).then(|| Incarnation::new(run));
-    protocol::Generation::new(*generation, run).in_run(found.incarnation)
 }
