@@ -1,16 +1,19 @@
 //! The generations of tags, when their records are lost, forged, half made, copied or out of reach: what depends on them
 //! costs a load, and no old entry is believed.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tiered::{
-    Ack, CacheStrategy, Outcome, Restarts, Tiered,
-    tiers::{Claim, Lease, LeaseToken, RemoteTier},
+    Ack, CacheStrategy, Jitter, Outcome, Restarts, Tiered,
+    tiers::{Claim, Clock, Lease, LeaseToken, Memory, Moka, RemoteTier},
 };
 use tiered_tiers::testing::BusFault;
+use tokio::sync::Notify;
 
-use crate::support::{DbDown, Net, Rig, SECOND, State, db_down, eventually, listens, node, rig};
+use crate::support::{
+    DbDown, Net, Rig, SECOND, State, Switchable, db_down, eventually, listens, node, rig,
+};
 
 scenarios!(
     processes_agree_again_after_a_generation_was_lost,
@@ -21,6 +24,8 @@ scenarios!(
     a_set_that_an_invalidation_of_its_tag_overtakes_is_not_served,
     an_entry_of_more_tags_than_there_can_be_is_refused,
     what_an_earlier_run_left_is_stale_with_tags_too,
+    tags_revealed_over_servers_in_a_row_are_those_of_the_far_one,
+    a_near_copy_of_a_generation_is_not_proven_by_the_bus,
 );
 
 /// Loads `value`, and says what came of it.
@@ -234,4 +239,78 @@ async fn what_an_earlier_run_left_is_stale_with_tags_too() {
         let answer = other.key(key).load(|_| db_down::<Option<u32>>()).await.unwrap();
         assert_eq!((answer.value.as_deref(), answer.outcome), (Some(&1), Outcome::Stale), "{key}");
     }
+}
+
+/// Two zones: a near server each, and one far server.
+struct Zones {
+    clock: Clock,
+    far: Memory,
+}
+
+impl Zones {
+    fn new() -> Self {
+        let clock = Clock::manual();
+        Self { far: Memory::new().clock(clock.clone()), clock }
+    }
+
+    fn cache(
+        &self,
+        configure: impl FnOnce(tiered::Builder<tiered::Postcard>) -> tiered::Builder<tiered::Postcard>,
+    ) -> Tiered {
+        let near = Switchable::new(Memory::new().clock(self.clock.clone()));
+        let l2 = near.then(self.far.clone()).near_for(10 * SECOND);
+        let builder = Tiered::new(Moka::new(1_000), l2).clock(self.clock.clone());
+        configure(builder.jitter(Jitter::none()).fresh_for(3_600 * SECOND)).build().unwrap()
+    }
+}
+
+/// One zone invalidates the tag while the other loads what will reveal it, and has copies of the records in its near
+/// server. That entry must not be taken for one from after the invalidation, by nobody.
+async fn tags_revealed_over_servers_in_a_row_are_those_of_the_far_one() {
+    let zones = Zones::new();
+    let (here, there) = (zones.cache(|builder| builder), zones.cache(|builder| builder));
+    reveal(&there, "first", "u", 1).await;
+    // The epoch is copied.
+    reveal(&there, "second", "u", 1).await;
+    let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let slow = tokio::spawn({
+        let (begun, go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+        async move {
+            let loader = |context: tiered::LoadContext| async move {
+                begun.notify_one();
+                go_on.notified().await;
+                context.tags(["t"]);
+                Ok::<_, DbDown>(Some(1_u32))
+            };
+            there.key("k").load(loader).await.unwrap();
+        }
+    });
+    begun.notified().await;
+    assert_eq!(here.invalidate_tag("t").await.unwrap(), Ack::Done);
+    go_on.notify_one();
+    slow.await.unwrap();
+    assert_eq!(in_l2(&here, "k").await, None);
+    zones.clock.advance(11 * SECOND);
+    assert_eq!(in_l2(&zones.cache(|builder| builder), "k").await, None);
+}
+
+/// What a near server copies lives on for `near_for`, and no longer: not for as long as the bus proves it.
+async fn a_near_copy_of_a_generation_is_not_proven_by_the_bus() {
+    let zones = Zones::new();
+    let bus = tiered::tiers::LocalBus::new();
+    let cache = || zones.cache(|builder| builder.bus(bus.clone()));
+    let (here, there) = (cache(), cache());
+    for cache in [&here, &there] {
+        listens(cache).await;
+        load(cache, "k", &["t"], 1).await;
+    }
+    let heard = there.stats().bus_heard;
+    assert_eq!(here.invalidate_tag("t").await.unwrap(), Ack::Done);
+    eventually("heard", || there.stats().bus_heard > heard).await;
+    // It may still find its copies, and does.
+    let _ = in_l2(&there, "k").await;
+    zones.clock.advance(11 * SECOND);
+    crate::support::reproven(&there).await;
+    assert_eq!(in_l2(&there, "k").await, None);
+    assert_eq!(load(&there, "k", &["t"], 2).await, (2, Outcome::Load));
 }

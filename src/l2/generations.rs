@@ -51,13 +51,22 @@ impl L2 {
         self.run(Op::Tag, budget, get, |_| OpResult::Ok).await
     }
 
-    /// The generation under a key.
+    /// Whether what is read may be a copy, older than what was changed by others since.
+    pub(crate) fn copies(&self) -> bool {
+        self.tier.abilities().copies
+    }
+
+    /// The generation under a key, as it is now.
     pub(crate) async fn generation(
         &self,
         key: &[u8],
         budget: &mut Budget,
     ) -> Result<Generation, TierError> {
         let get = async {
+            if self.copies() {
+                // Who grants a lease has the original.
+                return self.make(key).await;
+            }
             match self.tier.get(key).await?.as_ref().and_then(|found| self.read(found)) {
                 Some(generation) => Ok(generation),
                 None => self.make(key).await,
@@ -80,7 +89,7 @@ impl L2 {
         self.run(Op::Tag, budget, set, |()| OpResult::Ok).await
     }
 
-    /// Makes the generation under a key, if nobody else does meanwhile.
+    /// Makes the generation under a key, unless it is there, or somebody else does meanwhile.
     async fn make(&self, key: &[u8]) -> Result<Generation, TierError> {
         for attempt in 0..TRIES {
             let run = self.tier.incarnation(key).await?;

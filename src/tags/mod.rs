@@ -233,7 +233,8 @@ impl Stack {
         }
         let records: Vec<_> = tags.iter().map(|tag| tag.record(&self.namespace)).collect();
         let generations = l2.generations(&records, budget).await?;
-        if let Some(proof) = proof {
+        // A copy may be older than what the bus has said.
+        if let Some(proof) = proof.filter(|_| !l2.copies()) {
             self.tags.known.remember(tags, proof.generation, &counts, &generations);
         }
         Ok((generations, None))

@@ -345,7 +345,8 @@ impl<N: RemoteTier, F: RemoteTier> RemoteTier for Chain<N, F> {
     /// The far tier's, for it decides what is kept. It clears if both do, and counts as coarsely as the coarser.
     fn abilities(&self) -> Abilities {
         let (near, far) = (self.near.abilities(), self.far.abilities());
-        Abilities { clears: near.clears && far.clears, tick: near.tick.max(far.tick), ..far }
+        let (clears, tick) = (near.clears && far.clears, near.tick.max(far.tick));
+        Abilities { clears, tick, copies: true, ..far }
     }
 
     fn check(&self) -> Result<(), ConfigError> {
