@@ -55,10 +55,11 @@ impl Table {
     }
 
     pub(super) fn bump(&self, tag: &str) {
+        // In this order: who finds the place counted up in its marks, and then compares, finds this counted up, too.
+        self.bumps.fetch_add(1, Ordering::AcqRel);
         if let Some(count) = self.counts.get(Self::place(tag) as usize) {
             count.fetch_add(1, Ordering::AcqRel);
         }
-        self.bumps.fetch_add(1, Ordering::AcqRel);
     }
 
     /// How often any of them was.
