@@ -36,6 +36,7 @@
 //! | `slots` | what lies in one of a key's two slots hides or outlives what lies in the other |
 //! | `symptoms` | a bug that was mended comes back |
 //! | `generations` | the records of tags are lost, forged or out of reach, and an old entry is believed, or none is kept any more |
+//! | `tag_races` | what was loaded or set before its tag was invalidated is served after it, whichever way it went |
 //! | `bus` | a change in one process does not reach another's L1; the bus fails the application |
 //! | `staleness` | L1 serves a value for longer than Δ after it was invalidated, whatever the bus does |
 //! | `model` | anything that a plain map would not do |
@@ -102,6 +103,7 @@ mod source_versions;
 mod staleness;
 mod strategies;
 mod symptoms;
+mod tag_races;
 mod tags;
 mod versions;
 mod write_through;

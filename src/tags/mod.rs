@@ -103,10 +103,13 @@ pub(crate) async fn invalidate(stack: &Arc<Stack>, tag: &Tag) -> Result<Ack, Err
     drop_local(stack, tag);
     let changed = change_shared(stack, tag, &mut stack.budget()).await;
     change.ended = true;
+    if changed.is_err() {
+        // First: who has not seen that it is pending took its marks before the second drop.
+        replay::queue_tag(stack, tag);
+    }
     // Again: a load may have read the old generation since.
     drop_local(stack, tag);
     if changed.is_err() {
-        replay::queue_tag(stack, tag);
         return Ok(Ack::Pending);
     }
     replay::start(stack);
@@ -201,16 +204,16 @@ impl Stack {
         budget: &mut Budget,
     ) -> Result<Option<Option<Instant>>, TierError> {
         let (generations, until) = self.generations(stamps.tags(), budget).await?;
-        Ok(stamps.are(&generations).then_some(until))
-    }
-
-    /// The generations of tags: as the bus proves them, or as L2 has them. With them, until when the bus has proven
-        let (generations, until) = self.generations(stamps.tags(), budget).await?;
         if until.is_none() || stamps.are(&generations) {
             return Ok(stamps.are(&generations).then_some(until));
         }
         // A record that was evicted, and made anew by others, says nothing on the bus.
         stamps.tags().iter().for_each(|tag| self.tags.known.forget(tag));
+        let (generations, until) = self.generations(stamps.tags(), budget).await?;
+        Ok(stamps.are(&generations).then_some(until))
+    }
+
+    /// The generations of tags: as the bus proves them, or as L2 has them. With them, until when the bus has proven
     /// them if it was not L2 that was asked.
     async fn generations(
         &self,
