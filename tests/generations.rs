@@ -6,9 +6,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use tiered::{
     Ack, CacheStrategy, Jitter, Outcome, Restarts, Tiered,
-    tiers::{Claim, Clock, Lease, LeaseToken, Memory, Moka, RemoteTier},
+    tiers::{Claim, Clock, Lease, LeaseToken, Memcached, Memory, Moka, Redis, RemoteTier},
 };
-use tiered_tiers::testing::BusFault;
+use tiered_tiers::testing::{BusFault, MemcachedServer, RedisServer};
 use tokio::sync::Notify;
 
 use crate::support::{
@@ -26,6 +26,7 @@ scenarios!(
     what_an_earlier_run_left_is_stale_with_tags_too,
     tags_revealed_over_servers_in_a_row_are_those_of_the_far_one,
     a_near_copy_of_a_generation_is_not_proven_by_the_bus,
+    a_record_that_is_none_is_made_anew,
 );
 
 /// Loads `value`, and says what came of it.
@@ -313,4 +314,159 @@ async fn a_near_copy_of_a_generation_is_not_proven_by_the_bus() {
     crate::support::reproven(&there).await;
     assert_eq!(in_l2(&there, "k").await, None);
     assert_eq!(load(&there, "k", &["t"], 2).await, (2, Outcome::Load));
+}
+
+/// Whatever lies where a generation should be.
+async fn a_record_that_is_none_is_made_anew() {
+    for bytes in [&b""[..], &[0], &[7; 16], &[7; 23], &[7; 24], &[7; 25], &[0; 4_000]] {
+        let Rig { cache, memory, clock, l2 } = rig();
+        let other = node(&l2, &clock, |builder| builder);
+        load(&cache, "k", &["t"], 1).await;
+        for key in [&b"tiered%tag:t"[..], b"tiered%tags"] {
+            memory.set(key, Bytes::copy_from_slice(bytes), SECOND).await.unwrap();
+        }
+        assert_eq!(in_l2(&other, "k").await, None, "{bytes:?}");
+        for value in 2..4 {
+            assert_eq!(cache.invalidate_tag("t").await.unwrap(), Ack::Done);
+            assert_eq!(load(&cache, "k", &["t"], value).await, (value, Outcome::Load));
+            assert_eq!(in_l2(&other, "k").await, Some(value));
+        }
+    }
+}
+
+/// Two processes over a real server, which loses whatever it likes: nothing old is read, and what is loaded is stored
+/// again.
+async fn nothing_but_warmth_is_lost(caches: [Tiered; 2], lose: impl AsyncFn(u32)) {
+    let [a, b] = &caches;
+    reveal(a, "first", "u", 0).await;
+    reveal(b, "second", "u", 0).await;
+    for version in 1..60 {
+        for cache in [a, b] {
+            load(cache, "known", &["t", "s"], version).await;
+            reveal(cache, "revealed", "t", version).await;
+        }
+        lose(version).await;
+        let (here, there) = if version % 2 == 0 { (a, b) } else { (b, a) };
+        assert_eq!(here.invalidate_tag("t").await.unwrap(), Ack::Done);
+        for cache in [here, there] {
+            for key in ["known", "revealed"] {
+                let found = in_l2(cache, key).await;
+                assert_eq!(found, None, "{key} of {version}");
+            }
+        }
+        assert_eq!(load(here, "known", &["t", "s"], version + 100).await.0, version + 100);
+        assert_eq!(reveal(here, "revealed", "t", version + 100).await.0, version + 100);
+        assert_eq!(here.invalidate_tag("t").await.unwrap(), Ack::Done);
+    }
+    // And then, with nothing lost any more, it is warm again.
+    load(a, "known", &["t", "s"], 1).await;
+    reveal(a, "revealed", "t", 1).await;
+    for key in ["known", "revealed"] {
+        assert_eq!(in_l2(b, key).await, Some(1), "{key}");
+    }
+}
+
+/// Without an L1, which may serve what another has invalidated for a while.
+fn over(l2: impl RemoteTier) -> Tiered {
+    // Patient: a busy machine must not make an error of it.
+    Tiered::remote(l2).namespace("shop").budget(10 * SECOND).build().unwrap()
+}
+
+fn redis(server: &RedisServer) -> Redis {
+    let redis = Redis::new(&server.url()).unwrap();
+    redis.response_timeout(5 * SECOND).connect_timeout(5 * SECOND)
+}
+
+#[tokio::test]
+async fn records_that_redis_has_lost_cost_warmth_only() {
+    let server = RedisServer::start().await.unwrap();
+    nothing_but_warmth_is_lost([over(redis(&server)), over(redis(&server))], async |version| {
+        let lost: &[&str] = match version % 6 {
+            0 => &["UNLINK", "shop%tag:t"],
+            1 => &["UNLINK", "shop%tags"],
+            2 => &["UNLINK", "shop%tag:t", "shop%tags"],
+            3 => &["UNLINK", "shop%tag:s", "shop%tag:u"],
+            4 => &["SET", "shop%tag:t", "no generation"],
+            _ => &["PING"],
+        };
+        server.execute(lost).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn records_that_a_full_redis_evicts_cost_warmth_only() {
+    let server = RedisServer::builder()
+        .config("maxmemory", "4mb")
+        .config("maxmemory-policy", "allkeys-random")
+        .config("save", "")
+        .start()
+        .await
+        .unwrap();
+    let (junk, filler) = (redis(&server), Bytes::from(vec![b'x'; 64 * 1_024]));
+    let caches = [over(redis(&server)), over(redis(&server))];
+    let gone = std::sync::atomic::AtomicUsize::new(0);
+    nothing_but_warmth_is_lost(caches, async |version| {
+        for number in 0..40 {
+            let key = format!("junk:{version}:{number}");
+            // It may find no room for it.
+            let _ = junk.set(key.as_bytes(), filler.clone(), 60 * SECOND).await;
+        }
+        for key in [&b"shop%tag:t"[..], b"shop%tags"] {
+            if junk.get(key).await.unwrap().is_none() {
+                gone.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        if version > 50 {
+            server.execute(&["FLUSHALL"]).await.unwrap();
+        }
+    })
+    .await;
+    assert!(gone.into_inner() > 0, "it has evicted some");
+}
+
+#[tokio::test]
+async fn records_that_memcached_has_lost_cost_warmth_only() {
+    let server = MemcachedServer::start().await.unwrap();
+    let tier = || Memcached::new(&server.address()).unwrap().response_timeout(5 * SECOND);
+    let lost = tier();
+    nothing_but_warmth_is_lost([over(tier()), over(tier())], async |version| match version % 4 {
+        0 => lost.delete(b"shop%tag:t").await.unwrap(),
+        1 => lost.delete(b"shop%tags").await.unwrap(),
+        2 => drop(server.ask("flush_all").await.unwrap()),
+        _ => {}
+    })
+    .await;
+}
+
+/// With a bus nobody looks the namespace's generation up again, so it is what the server evicts first.
+#[tokio::test]
+async fn processes_on_a_bus_outlive_what_redis_has_lost() {
+    let server = RedisServer::start().await.unwrap();
+    let cache = || {
+        let redis = redis(&server);
+        let (bus, builder) = (redis.bus(), Tiered::new(Moka::new(1_000), redis));
+        builder.bus(bus).namespace("shop").budget(10 * SECOND).build().unwrap()
+    };
+    let (a, b) = (cache(), cache());
+    let _ = (load(&a, "k", &["t"], 1).await, load(&b, "k", &["t"], 1).await);
+    server.execute(&["UNLINK", "shop%tag:", "shop%tag:t", "shop%tags"]).await.unwrap();
+    let c = cache();
+    load(&c, "k", &["t"], 2).await;
+    let all = [&a, &b, &c];
+    for round in 0..3 {
+        for cache in all {
+            load(cache, &format!("k{round}"), &["t"], 3).await;
+        }
+    }
+    for cache in all {
+        assert_eq!(in_l2(cache, "k2").await, Some(3), "they agree again");
+    }
+    assert_eq!(c.invalidate_tag("t").await.unwrap(), Ack::Done);
+    let start = std::time::Instant::now();
+    while in_l2(&a, "k2").await.is_some() || in_l2(&b, "k2").await.is_some() {
+        assert!(start.elapsed() < 20 * SECOND, "it is served for ever");
+        // A real wait: for a server, which knows no clock of ours.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -75,6 +75,8 @@ impl Stamps {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     #[test]
@@ -89,5 +91,28 @@ mod tests {
             assert_eq!(Stamps::decode(&bytes[..len]).is_some(), whole.contains(&len), "{len}");
         }
         assert_eq!(Stamps::decode(&[&[2, 0xff, 0xff][..], &[0; 16]].concat()), None);
+    }
+
+    proptest! {
+        /// Whoever can write to the server chooses these bytes.
+        #[test]
+        fn any_bytes_are_stamps_or_none(bytes in hostile()) {
+            if let Some(stamps) = Stamps::decode(&bytes) {
+                assert!(stamps.tags.len() <= MOST_STAMPS);
+                assert_eq!(stamps.tags.len(), stamps.generations.len());
+                assert_eq!(stamps.encode(), bytes, "one form for each");
+            }
+        }
+    }
+
+    /// Anything; and sequences of stamps, well-formed or nearly so, of which some are too many.
+    fn hostile() -> impl Strategy<Value = Vec<u8>> {
+        let stamp = (any::<u8>(), vec(prop_oneof![Just(b'a'), any::<u8>()], 0..20), any::<bool>());
+        let stamp = stamp.prop_map(|(len, tag, lies)| {
+            let len = if lies { len } else { tag.len() as u8 };
+            [&[len][..], &tag, &[7; 16]].concat()
+        });
+        let stamps = vec(stamp, 0..200).prop_map(|stamps| stamps.concat());
+        prop_oneof![vec(any::<u8>(), 0..600), stamps]
     }
 }
