@@ -93,6 +93,19 @@ mod tests {
         assert_eq!(Stamps::decode(&[&[2, 0xff, 0xff][..], &[0; 16]].concat()), None);
     }
 
+    /// What was written once is read by every version to come.
+    #[test]
+    fn golden_stamps_are_what_they_were() {
+        let bytes = include_bytes!("../../tests/golden/tags.bin");
+        let opened = tiered_codecs::envelope::open(bytes, b"shop:order:506098", 1 << 20).unwrap();
+        let generation: Generation = std::array::from_fn(|at| at as u8 * 0x11);
+        let reversed = std::array::from_fn(|at| generation[15 - at]);
+        let tags = [Tag::new("team:7").unwrap(), Tag::namespace()];
+        let stamps = Stamps::new(&tags, &[generation, reversed]);
+        assert_eq!(Stamps::decode(opened.extensions.tags), Some(stamps.clone()));
+        assert_eq!(stamps.encode(), opened.extensions.tags);
+    }
+
     proptest! {
         /// Whoever can write to the server chooses these bytes.
         #[test]
