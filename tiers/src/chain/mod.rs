@@ -130,7 +130,8 @@ impl<N: RemoteTier, F: RemoteTier> Chain<N, F> {
     /// The longest life of a copy in the near tier. Default: as long as the value lives in the far one.
     ///
     /// Where other processes share the far tier and not the near one, this is how long a copy may outlive
-    /// their invalidations.
+    /// their invalidations. Those of tags, too: what says whether a tag was invalidated is copied as values are, and lives
+    /// for thirty days unless this says less.
     #[must_use]
     pub fn near_for(mut self, life: Duration) -> Self {
         self.near_for = Some(life);
