@@ -42,7 +42,7 @@
 //! | `model` | anything that a plain map would not do |
 //!
 //! Beside them: `tests/allocations.rs` (a hit allocates nothing), `tests/ui/` (what must not
-//! compile), `tests/shuttle/` (schedules of the flight and the fence) and `tests/models/`
+//! compile), `tests/shuttle/` (schedules of the flight, the fence and more) and `tests/models/`
 //! (the coherence protocol, in every order of its steps).
 #![allow(
     clippy::disallowed_methods,

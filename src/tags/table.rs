@@ -1,13 +1,11 @@
 //! Counters that L1's entries are checked against: no lock, no allocation, one look for each tag.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Tag;
+use crate::sync::{AtomicU64, Ordering};
 
 const PLACES: usize = 4_096;
 
