@@ -1,5 +1,5 @@
-//! The locks of the mechanisms. The shuttle tests compile `flight.rs`, `fence.rs` and `bus/view.rs` against a
-//! module of the same name that hands out shuttle's.
+//! The locks of the mechanisms. The shuttle tests compile `flight.rs`, `fence.rs`, `bus/view.rs` and
+//! `tags/table.rs` against a module of the same name that hands out shuttle's.
 
 pub(crate) use std::sync::{
     Arc,

@@ -39,12 +39,14 @@
 //! | `versions` | one version's entry hides another of its own; a type that does not read what it writes |
 //! | `slots` | what lies in one of a key's two slots hides or outlives what lies in the other |
 //! | `symptoms` | a bug that was mended comes back |
+//! | `generations` | the records of tags are lost, forged or out of reach, and an old entry is believed, or none is kept any more |
+//! | `tag_races` | what was loaded or set before its tag was invalidated is served after it, whichever way it went |
 //! | `bus` | a change in one process does not reach another's L1; the bus fails the application |
 //! | `staleness` | L1 serves a value for longer than Δ after it was invalidated, whatever the bus does |
 //! | `model` | anything that a plain map would not do |
 //!
 //! Beside them: `tests/allocations.rs` (a hit allocates nothing), `tests/ui/` (what must not
-//! compile), `tests/shuttle/` (schedules of the flight and the fence) and `tests/models/`
+//! compile), `tests/shuttle/` (schedules of the flight, the fence and more) and `tests/models/`
 //! (the coherence protocol, in every order of its steps).
 #![allow(
     clippy::disallowed_methods,
@@ -86,6 +88,7 @@ mod dying_writers;
 mod entities;
 mod fence;
 mod flights;
+mod generations;
 mod hot_key;
 mod interrupted;
 mod keys;
@@ -107,6 +110,7 @@ mod source_versions;
 mod staleness;
 mod strategies;
 mod symptoms;
+mod tag_races;
 mod tags;
 mod untold;
 mod versions;

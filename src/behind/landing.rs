@@ -20,7 +20,7 @@ use crate::{
     pending::Standing,
     replay,
     stack::Stack,
-    tags::Stamps,
+    tags::{Marks, Stamps},
     versions::Slot,
     write::{self, Draft},
 };
@@ -29,7 +29,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Landing {
     ticket: Ticket,
-    /// From before the lease.
+    /// From before the lease, and the marks from before them.
+    marks: Option<Marks>,
     stamps: Result<Stamps, TierError>,
     lease: Option<LeaseToken>,
 }
@@ -47,10 +48,11 @@ impl Landing {
         }
         let (stack, _) = shared.cache.parts();
         let ticket = stack.capture(key);
+        let marks = stack.tags.marks(&shared.options.tags);
         let stamps = write::stamps(stack, &shared.options, &[key], stack.budget()).await;
         let stamps = stamps.map(|stamps| stamps.into_iter().next().unwrap_or_default());
         let lease = take_lease(stack, key, Slot::home(shared.options.schema)).await;
-        Some(Self { ticket, stamps, lease })
+        Some(Self { ticket, marks, stamps, lease })
     }
 
     /// After the write: the cache has this value now, or none, and the key has left the queue.
@@ -94,8 +96,8 @@ impl Landing {
         if self.stamps.is_err() {
             return false;
         }
-        let value = Arc::clone(value);
-        let draft = Draft::new(stack, codec, &shared.options, key, value, self.stamps.clone());
+        let (value, marks, stamps) = (Arc::clone(value), self.marks.clone(), self.stamps.clone());
+        let draft = Draft::new(stack, codec, &shared.options, key, value, marks, stamps);
         let Some(draft) = draft.ok().filter(|_| stack.is_enabled()) else { return false };
         if let Some(l2) = &stack.l2 {
             let (Some(token), Some(bytes)) = (self.lease, draft.packed()) else { return false };

@@ -321,7 +321,7 @@ impl<C> Builder<C> {
             l1: self.l1,
             l2: self.l2.map(|tier| {
                 let (meter, name) = (Arc::clone(&meter), Arc::clone(&name));
-                let l2 = L2::new(tier, meter, name, self.budget, self.lease_for);
+                let l2 = L2::new(tier, meter, name, self.budget, self.lease_for, self.restarts);
                 l2.note_life(self.lifetimes.fresh_for + self.lifetimes.stale_for);
                 l2
             }),

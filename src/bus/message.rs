@@ -87,6 +87,8 @@ impl Heard {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     #[test]
@@ -111,6 +113,28 @@ mod tests {
         let unknown = [1, 99, 0, 0, 0, 0, 0, 0, 0, 0];
         for message in [b"".as_slice(), b"\x01", &[1; 9], &later, &unknown] {
             assert_eq!(Heard::decode(message, 8), Heard::All, "{message:?}");
+        }
+    }
+
+    proptest! {
+        /// Whoever can write to the log chooses these bytes.
+        #[test]
+        fn any_bytes_are_heard_as_something(head in (0..3_u8, 0..6_u8, any::<u64>()), what in vec(any::<u8>(), 0..400), cut in 0..420_usize) {
+            let (version, kind, sender) = head;
+            let mut message = [&[version, kind][..], &sender.to_le_bytes(), &what].concat();
+            message.truncate(cut);
+            let heard = Heard::decode(&message, 8);
+            if message.len() < HEAD || version != VERSION {
+                assert_eq!(heard, Heard::All);
+            } else if sender != 8 {
+                let said = match &heard {
+                    Heard::Key(key) => Change::Key(key).encode(sender),
+                    Heard::Prefix(prefix) => Change::Prefix(prefix).encode(sender),
+                    Heard::Tag(tag) => Change::Tag(tag).encode(sender),
+                    Heard::All | Heard::Own => return Ok(()),
+                };
+                assert_eq!(said, message, "no more and no less is dropped than was said");
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use tiered_tiers::{Claim, Found, Incarnation, Lease, LeaseToken, TierError, prot
 use super::{Budget, L2};
 use crate::{
     meter::{Op, OpResult},
+    restarts::Restarts,
     tags::Generation,
 };
 
@@ -22,6 +23,8 @@ const LEASE: Duration = Duration::from_secs(1);
 /// How long to wait for another who makes it, and how often.
 const PAUSE: Duration = Duration::from_millis(3);
 const TRIES: usize = 40;
+/// After how many it is taken for gone.
+const PATIENCE: usize = 8;
 
 impl L2 {
     /// The generations under these keys; those that are missing are made.
@@ -35,7 +38,7 @@ impl L2 {
             let found = self.tier.get_many(&wanted).await;
             let mut generations = Vec::with_capacity(found.len());
             for (key, found) in wanted.iter().zip(found) {
-                generations.push(match found?.as_ref().and_then(read) {
+                generations.push(match found?.as_ref().and_then(|found| self.read(found)) {
                     Some(generation) => generation,
                     None => self.make(key).await?,
                 });
@@ -48,14 +51,23 @@ impl L2 {
         self.run(Op::Tag, budget, get, |_| OpResult::Ok).await
     }
 
-    /// The generation under a key.
+    /// Whether what is read may be a copy, older than what was changed by others since.
+    pub(crate) fn copies(&self) -> bool {
+        self.tier.abilities().copies
+    }
+
+    /// The generation under a key, as it is now.
     pub(crate) async fn generation(
         &self,
         key: &[u8],
         budget: &mut Budget,
     ) -> Result<Generation, TierError> {
         let get = async {
-            match self.tier.get(key).await?.as_ref().and_then(read) {
+            if self.copies() {
+                // Who grants a lease has the original.
+                return self.make(key).await;
+            }
+            match self.tier.get(key).await?.as_ref().and_then(|found| self.read(found)) {
                 Some(generation) => Ok(generation),
                 None => self.make(key).await,
             }
@@ -77,16 +89,17 @@ impl L2 {
         self.run(Op::Tag, budget, set, |()| OpResult::Ok).await
     }
 
-    /// Makes the generation under a key, if nobody else does meanwhile.
+    /// Makes the generation under a key, unless it is there, or somebody else does meanwhile.
     async fn make(&self, key: &[u8]) -> Result<Generation, TierError> {
-        for _ in 0..TRIES {
+        for attempt in 0..TRIES {
             let run = self.tier.incarnation(key).await?;
             let token = LeaseToken::random();
-            let lease = self.tier.lease(key, token, LEASE, Claim::IfFree).await?;
+            let claim = if attempt < PATIENCE { Claim::IfFree } else { Claim::ByForce };
+            let lease = self.tier.lease(key, token, LEASE, claim).await?;
             let (Lease::Granted(found) | Lease::Held(found)) = &lease else {
                 return Err(TierError::Protocol("a writer holds a tag".into()));
             };
-            if let Some(generation) = found.as_ref().and_then(read) {
+            if let Some(generation) = found.as_ref().and_then(|found| self.read(found)) {
                 if matches!(lease, Lease::Granted(_)) {
                     self.tier.release(key, token).await?;
                 }
@@ -103,17 +116,19 @@ impl L2 {
         }
         Err(TierError::Timeout)
     }
+
+    /// The generation in a record, if it is one and of the run of the server that has it. With [`Restarts::Warm`] of
+    /// any run: what an earlier one has left is believed in part, and what it depends on says no less than that.
+    fn read(&self, found: &Found) -> Option<Generation> {
+        let (generation, run) = found.bytes.split_first_chunk::<16>()?;
+        let run = u64::from_le_bytes(run.try_into().ok()?);
+        let run = (run != 0).then(|| Incarnation::new(run));
+        let present = if self.restarts == Restarts::Warm { run } else { found.incarnation };
+        protocol::Generation::new(*generation, run).in_run(present)
+    }
 }
 
 fn record(generation: &LeaseToken, run: Option<Incarnation>) -> Bytes {
     let run = run.map_or(0, Incarnation::get);
     [generation.as_bytes().as_slice(), &run.to_le_bytes()].concat().into()
-}
-
-/// The generation in a record, if it is one and of the run of the server that has it.
-fn read(found: &Found) -> Option<Generation> {
-    let (generation, run) = found.bytes.split_first_chunk::<16>()?;
-    let run = u64::from_le_bytes(run.try_into().ok()?);
-    let run = (run != 0).then(|| Incarnation::new(run));
-    protocol::Generation::new(*generation, run).in_run(found.incarnation)
 }

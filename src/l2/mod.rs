@@ -27,6 +27,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     meter::{Meter, Op, OpResult, Tier},
+    restarts::Restarts,
     sync::Mutex,
     versions::Slot,
 };
@@ -85,6 +86,7 @@ pub(crate) struct L2 {
     cache: Arc<str>,
     budget: Duration,
     lease_for: Duration,
+    restarts: Restarts,
     down: AtomicBool,
     recovered: Mutex<Option<Instant>>,
     /// The longest life that was stored, in milliseconds.
@@ -100,6 +102,7 @@ impl L2 {
         cache: Arc<str>,
         budget: Duration,
         lease_for: Duration,
+        restarts: Restarts,
     ) -> Self {
         Self {
             tier,
@@ -107,6 +110,7 @@ impl L2 {
             cache,
             budget,
             lease_for,
+            restarts,
             down: AtomicBool::new(false),
             recovered: Mutex::default(),
             longest_life: AtomicU64::new(0),

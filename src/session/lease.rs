@@ -156,11 +156,15 @@ impl Session<'_> {
         &mut self,
         walk: &Walk<C>,
     ) -> Result<(Stamps, Before), TierError> {
-        let stack = &walk.stack;
-        let before = stack.before_load(&mut self.budget).await?;
-        let tags = stack.with_namespace(&walk.options.tags);
-        let stamps = stack.stamps(&tags, &mut self.budget).await?;
-        Ok((stamps, before))
+        let (stack, budget) = (&walk.stack, &mut self.budget);
+        let asked = async {
+            let before = stack.before_load(budget).await?;
+            let tags = stack.with_namespace(&walk.options.tags);
+            Ok((stack.stamps(&tags, budget).await?, before))
+        };
+        let asked = asked.await;
+        self.failure = asked.as_ref().err().cloned();
+        asked
     }
 
     /// The generations of tags that a load has revealed; `None` if they may not be the ones from before it.
@@ -196,6 +200,10 @@ impl Session<'_> {
     }
 
     async fn give_up(&mut self, token: &mut Token) {
+        if self.budget.is_spent() {
+            // It is given up behind the caller's back, as it is dropped.
+            return;
+        }
         self.l2.release(&token.key, token.token, &mut self.budget).await;
         token.settle();
     }

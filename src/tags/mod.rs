@@ -205,6 +205,12 @@ impl Stack {
         budget: &mut Budget,
     ) -> Result<Option<Option<Instant>>, TierError> {
         let (generations, until) = self.generations(stamps.tags(), budget).await?;
+        if until.is_none() || stamps.are(&generations) {
+            return Ok(stamps.are(&generations).then_some(until));
+        }
+        // A record that was evicted, and made anew by others, says nothing on the bus.
+        stamps.tags().iter().for_each(|tag| self.tags.known.forget(tag));
+        let (generations, until) = self.generations(stamps.tags(), budget).await?;
         Ok(stamps.are(&generations).then_some(until))
     }
 
@@ -231,7 +237,8 @@ impl Stack {
         }
         let records: Vec<_> = tags.iter().map(|tag| tag.record(&self.namespace)).collect();
         let generations = l2.generations(&records, budget).await?;
-        if let Some(proof) = proof {
+        // A copy may be older than what the bus has said.
+        if let Some(proof) = proof.filter(|_| !l2.copies()) {
             self.tags.known.remember(tags, proof.generation, &counts, &generations);
         }
         Ok((generations, None))

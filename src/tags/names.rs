@@ -8,6 +8,8 @@ use crate::{Error, key};
 const LONGEST: usize = 255;
 /// The most tags of an entry.
 const MOST: usize = 64;
+/// The most stamps of one: the tags that its call names, those that its load reveals, and the namespace.
+pub(super) const MOST_STAMPS: usize = 2 * MOST + 1;
 
 /// A tag's name. The empty one is the namespace's own.
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! What an entry is stamped with: the run of the server, and `[length u8][tag][generation 16]` for each of its tags.
 
-use super::{Generation, Tag};
+use super::{Generation, Tag, names::MOST_STAMPS};
 
 /// What an entry depends on, as it was before its load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,10 +56,13 @@ impl Stamps {
         bytes
     }
 
-    /// Reads them; `None` if they are not what `encode` writes.
+    /// Reads them; `None` if they are not what `encode` writes. Each costs whoever reads them a look at its record.
     pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
         let mut stamps = Self::default();
         while let Some((len, rest)) = bytes.split_first() {
+            if stamps.tags.len() == MOST_STAMPS {
+                return None;
+            }
             let (tag, rest) = rest.split_at_checked((*len).into())?;
             let (generation, rest) = rest.split_first_chunk()?;
             stamps.tags.push(Tag::heard(tag)?);
@@ -72,6 +75,8 @@ impl Stamps {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     #[test]
@@ -86,5 +91,41 @@ mod tests {
             assert_eq!(Stamps::decode(&bytes[..len]).is_some(), whole.contains(&len), "{len}");
         }
         assert_eq!(Stamps::decode(&[&[2, 0xff, 0xff][..], &[0; 16]].concat()), None);
+    }
+
+    /// What was written once is read by every version to come.
+    #[test]
+    fn golden_stamps_are_what_they_were() {
+        let bytes = include_bytes!("../../tests/golden/tags.bin");
+        let opened = tiered_codecs::envelope::open(bytes, b"shop:order:506098", 1 << 20).unwrap();
+        let generation: Generation = std::array::from_fn(|at| at as u8 * 0x11);
+        let reversed = std::array::from_fn(|at| generation[15 - at]);
+        let tags = [Tag::new("team:7").unwrap(), Tag::namespace()];
+        let stamps = Stamps::new(&tags, &[generation, reversed]);
+        assert_eq!(Stamps::decode(opened.extensions.tags), Some(stamps.clone()));
+        assert_eq!(stamps.encode(), opened.extensions.tags);
+    }
+
+    proptest! {
+        /// Whoever can write to the server chooses these bytes.
+        #[test]
+        fn any_bytes_are_stamps_or_none(bytes in hostile()) {
+            if let Some(stamps) = Stamps::decode(&bytes) {
+                assert!(stamps.tags.len() <= MOST_STAMPS);
+                assert_eq!(stamps.tags.len(), stamps.generations.len());
+                assert_eq!(stamps.encode(), bytes, "one form for each");
+            }
+        }
+    }
+
+    /// Anything; and sequences of stamps, well-formed or nearly so, of which some are too many.
+    fn hostile() -> impl Strategy<Value = Vec<u8>> {
+        let stamp = (any::<u8>(), vec(prop_oneof![Just(b'a'), any::<u8>()], 0..20), any::<bool>());
+        let stamp = stamp.prop_map(|(len, tag, lies)| {
+            let len = if lies { len } else { tag.len() as u8 };
+            [&[len][..], &tag, &[7; 16]].concat()
+        });
+        let stamps = vec(stamp, 0..200).prop_map(|stamps| stamps.concat());
+        prop_oneof![vec(any::<u8>(), 0..600), stamps]
     }
 }

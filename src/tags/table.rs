@@ -1,13 +1,11 @@
 //! Counters that L1's entries are checked against: no lock, no allocation, one look for each tag.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Tag;
+use crate::sync::{AtomicU64, Ordering};
 
 const PLACES: usize = 4_096;
 
@@ -55,10 +53,11 @@ impl Table {
     }
 
     pub(super) fn bump(&self, tag: &str) {
+        // In this order: who finds the place counted up in its marks, and then compares, finds this counted up, too.
+        self.bumps.fetch_add(1, Ordering::AcqRel);
         if let Some(count) = self.counts.get(Self::place(tag) as usize) {
             count.fetch_add(1, Ordering::AcqRel);
         }
-        self.bumps.fetch_add(1, Ordering::AcqRel);
     }
 
     /// How often any of them was.

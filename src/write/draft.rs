@@ -35,13 +35,14 @@ pub(crate) struct Draft<'a, T> {
 }
 
 impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
-    /// Before anything is changed: a value that cannot be stored loses nothing.
+    /// Before anything is changed: a value that cannot be stored loses nothing. The marks are from before the stamps.
     pub(crate) fn new<C: CodecFor<T>>(
         stack: &'a Arc<Stack>,
         codec: &C,
         options: &'a Options,
         key: &'a Key,
         value: Arc<T>,
+        marks: Option<Marks>,
         stamps: Result<Stamps, TierError>,
     ) -> Result<Self, Error> {
         key.check()?;
@@ -64,7 +65,6 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
             }
             _ => None,
         };
-        let marks = stack.tags.marks(&options.tags);
         Ok(Self { stack, key, options, entry, wire, packed, begun, stamps, marks, refused })
     }
 
@@ -131,15 +131,20 @@ impl<'a, T: Send + Sync + 'static> Draft<'a, T> {
         version != 0 && self.stack.local_version(self.key) > version
     }
 
-    /// Ends the write as L2 has answered. `None` if another write of this key was under way in this
-    /// process: nobody knows which of the two the server executed last. Both see this, and both must
-    /// invalidate the key, which then has neither's value.
+    /// Ends the write as L2 has answered, and as it was `filled` before the others were told. `None` if another write of
+    /// this key was under way in this process: nobody knows which of the two the server executed last. Both see
+    /// this, and both must invalidate the key, which then has neither's value.
     pub(super) fn end(
         &self,
         overwrite: Overwrite<'_>,
+        filled: Option<Fill>,
         stored: Result<Fill, TierError>,
     ) -> Option<Ack> {
         match stored {
+            // The server has it, and the others could not be told.
+            Err(_) if matches!(filled, Some(Fill::Stored | Fill::Skipped)) => {
+                overwrite.untold(|holds| self.keep(holds, false)).then_some(Ack::Pending)
+            }
             Err(_) => Some(overwrite.pending(|holds| self.keep(holds, false))),
             // Another process' write came after it, or another's write of the source is under way. Or it was one of this
             // process, which may have ended as the last: its own beginning was before this one's end.

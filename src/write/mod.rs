@@ -32,14 +32,29 @@ pub(crate) async fn invalidate(stack: &Arc<Stack>, key: &Key) -> Result<Ack, Err
     }
     require(stack)?;
     let overwrite = Overwrite::begin(stack, key);
-    let dropped = stack.drop_shared(key, &mut stack.budget()).await;
-    Ok(match dropped {
-        Ok(()) => {
+    let mut budget = stack.budget();
+    let dropped = stack.drop_on_server(key, &mut budget).await;
+    let told = match &dropped {
+        Ok(()) => stack.announce(&[Change::Key(key)], &mut budget).await,
+        Err(error) => Err(error.clone()),
+    };
+    Ok(invalidated(overwrite, dropped.is_ok(), told.is_ok()))
+}
+
+/// Ends an invalidation that has got so far.
+fn invalidated(overwrite: Overwrite<'_>, is_dropped: bool, is_told: bool) -> Ack {
+    let (stack, key) = (overwrite.stack, overwrite.key);
+    match (is_dropped, is_told) {
+        (true, true) => {
             overwrite.done(|_| stack.remove_local(key));
             Ack::Done
         }
-        Err(_) => overwrite.pending(|_| stack.remove_local(key)),
-    })
+        (true, false) => {
+            overwrite.untold(|_| stack.remove_local(key));
+            Ack::Pending
+        }
+        (false, _) => overwrite.pending(|_| stack.remove_local(key)),
+    }
 }
 
 /// Drops distinct keys from all tiers, in one operation on L2. One answer for each.
@@ -61,17 +76,11 @@ pub(crate) async fn invalidate_many(stack: &Arc<Stack>, keys: &[Key]) -> Vec<Res
         None => overwrites.iter().map(|_| Ok(())).collect(),
     };
     let keys: Vec<&Key> = overwrites.iter().map(|overwrite| overwrite.key).collect();
+    let dropped: Vec<bool> = deleted.iter().map(Result::is_ok).collect();
     announce(stack, &keys, &mut deleted, &mut budget).await;
-    let ended = overwrites.into_iter().zip(deleted).map(|(overwrite, deleted)| {
-        let key = overwrite.key;
-        match deleted {
-            Ok(()) => {
-                overwrite.done(|_| stack.remove_local(key));
-                Ack::Done
-            }
-            Err(_) => overwrite.pending(|_| stack.remove_local(key)),
-        }
-    });
+    let ended = overwrites.into_iter().zip(dropped).zip(deleted);
+    let ended =
+        ended.map(|((overwrite, dropped), told)| invalidated(overwrite, dropped, told.is_ok()));
     spread(checked, ended)
 }
 

@@ -6,12 +6,18 @@
 
 use std::sync::Arc;
 
-use crate::{Ack, Key, fence::Ticket, pending::Standing, replay, stack::Stack};
+use crate::{
+    Ack, Key,
+    fence::Ticket,
+    pending::{Standing, Word},
+    replay,
+    stack::Stack,
+};
 
 /// A key that is being overwritten. Dropped midway, by a panic or a cancelled future, it leaves
 /// the key invalidated: nobody knows what the server has done.
 pub(crate) struct Overwrite<'a> {
-    stack: &'a Arc<Stack>,
+    pub(super) stack: &'a Arc<Stack>,
     pub(crate) key: &'a Key,
     ticket: Ticket,
     before: Standing,
@@ -42,6 +48,19 @@ impl<'a> Overwrite<'a> {
             self.stack.pending.confirm(self.key, count);
         }
         replay::start(self.stack);
+        self.end(local)
+    }
+
+    /// Nothing was changed, and nobody was told: what is pending stays so.
+    pub(crate) fn unchanged(mut self, local: impl FnOnce(bool)) {
+        replay::start(self.stack);
+        self.end(local);
+    }
+
+    /// The server has answered, and the others could not be told. Says what [`done`](Self::done) says.
+    pub(crate) fn untold(mut self, local: impl FnOnce(bool)) -> bool {
+        let before = if let Standing::Delete(count) = self.before { Some(count) } else { None };
+        replay::queue_untold(self.stack, Word::Key(self.key.clone()), before);
         self.end(local)
     }
 

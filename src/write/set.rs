@@ -3,7 +3,7 @@
 //! What is stored is stamped with a run of the server that is asked for before it; see `restarts`. It is asked after
 //! the first local drop, unless the tier knows without asking anybody.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use futures_util::FutureExt;
 use tiered_codecs::CodecFor;
@@ -57,17 +57,19 @@ where
         return invalidate(stack, key).await;
     }
     options.check()?;
-    let draft = |value, stamps| Draft::new(stack, codec, options, key, value, stamps);
+    let marks = stack.tags.marks(&options.tags);
+    let draft =
+        |value, stamps| Draft::new(stack, codec, options, key, value, marks.clone(), stamps);
     let keys = [key];
-    let asked = || stamps(stack, options, &keys, stack.budget());
-    if let Some(stamps) = asked().now_or_never() {
+    let mut asked = pin!(stamps(stack, options, &keys, stack.budget()));
+    if let Some(stamps) = asked.as_mut().now_or_never() {
         return store(draft(value, stamps.map(first))?, None).await;
     }
-    // Before anybody is asked: this process forgets at once, and a call that is dropped has invalidated the key. But a
+    // Before there is an answer: this process forgets at once, and a call that is dropped has invalidated the key. But a
     // value that cannot be stored changes nothing.
     drop(draft(Arc::clone(&value), Ok(Stamps::default()))?);
     let overwrite = (options.source_version == 0).then(|| Overwrite::begin(stack, key));
-    let stamps = asked().await;
+    let stamps = asked.await;
     store(draft(value, stamps.map(first))?, overwrite).await
 }
 
@@ -84,8 +86,9 @@ where
     C: CodecFor<T>,
 {
     options.check()?;
+    let marks = stack.tags.marks(&options.tags);
     let stamps = stamps(stack, options, &[key], stack.budget()).await;
-    Draft::new(stack, codec, options, key, value, stamps.map(first))
+    Draft::new(stack, codec, options, key, value, marks, stamps.map(first))
 }
 
 /// The stamps of the only key.
@@ -119,11 +122,12 @@ pub(crate) async fn store<'a, T: Send + Sync + 'static>(
         (Some(l2), ..) => l2.delete(&draft.wire, &mut budget).await.map(|()| Fill::Skipped),
         (None, ..) => Ok(Fill::Skipped),
     };
+    let filled = stored.as_ref().ok().copied();
     let stored = match stored {
         Ok(fill) => stack.announce(&[Change::Key(key)], &mut budget).await.map(|()| fill),
         failed => failed,
     };
-    match draft.end(overwrite, stored) {
+    match draft.end(overwrite, filled, stored) {
         Some(ack) => Ok(ack),
         None => invalidate(stack, key).await,
     }
@@ -146,19 +150,20 @@ where
     }
     let mut budget = stack.budget();
     let keys: Vec<&Key> = entries.iter().map(|(key, _)| *key).collect();
-    let asked = || stamps(stack, options, &keys, stack.budget());
-    let (stamped, mut begun) = match asked().now_or_never() {
+    let marks = stack.tags.marks(&options.tags);
+    let mut asked = pin!(stamps(stack, options, &keys, stack.budget()));
+    let (stamped, mut begun) = match asked.as_mut().now_or_never() {
         Some(stamped) => (stamped, Vec::new()),
         None => {
-            // As in `set`: before anybody is asked.
+            // As in `set`: before there is an answer.
             let mut begun = Vec::with_capacity(keys.len());
             for (key, value) in &entries {
                 let (key, stamps) = (*key, Ok(Stamps::default()));
-                let draft = Draft::new(stack, codec, options, key, Arc::clone(value), stamps);
+                let draft = Draft::new(stack, codec, options, key, Arc::clone(value), None, stamps);
                 let is_sound = draft.is_ok() && options.source_version == 0;
                 begun.push(is_sound.then(|| Overwrite::begin(stack, key)));
             }
-            (asked().await, begun)
+            (asked.await, begun)
         }
     };
     begun.resize_with(keys.len(), || None);
@@ -168,7 +173,7 @@ where
     };
     let mut drafts = Vec::with_capacity(entries.len());
     for ((key, value), stamps) in entries.into_iter().zip(stamps) {
-        drafts.push(Draft::new(stack, codec, options, key, value, Ok(stamps)));
+        drafts.push(Draft::new(stack, codec, options, key, value, marks.clone(), Ok(stamps)));
     }
     if options.source_version != 0 {
         return versioned::set_many(stack, drafts).await;
@@ -200,10 +205,12 @@ where
         }
     };
     let keys: Vec<&Key> = sound.iter().map(|draft| draft.key).collect();
+    let filled: Vec<Option<Fill>> = stored.iter().map(|fill| fill.as_ref().ok().copied()).collect();
     announce(stack, &keys, &mut stored, &mut budget).await;
     let (mut ended, mut overlapped) = (Vec::with_capacity(sound.len()), Vec::new());
-    for ((draft, overwrite), stored) in sound.into_iter().zip(overwrites).zip(stored) {
-        let ack = draft.end(overwrite, stored);
+    let answers = filled.into_iter().zip(stored);
+    for ((draft, overwrite), (filled, stored)) in sound.into_iter().zip(overwrites).zip(answers) {
+        let ack = draft.end(overwrite, filled, stored);
         if ack.is_none() {
             overlapped.push(draft.key.clone());
         }

@@ -1,4 +1,4 @@
-//! Brings the shipped `flight.rs`, `fence.rs` and `bus/view.rs` here, whole and as mutants.
+//! Brings the shipped `flight.rs`, `fence.rs`, `bus/view.rs` and `tags/table.rs` here, whole and as mutants.
 //!
 //! Each mutant is made by exact textual replacement. A text that does not occur exactly once fails
 //! the build: a mutant never turns into the original, whatever happens to the shipped file.
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         ("flight", "flight", mutants::FLIGHT),
         ("fence", "fence", mutants::FENCE),
         ("view", "bus/view", mutants::VIEW),
+        ("table", "tags/table", mutants::TABLE),
     ];
     match files.into_iter().try_for_each(|(file, path, mutants)| write(file, path, mutants)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -272,3 +272,27 @@ pub(crate) const VIEW: &[Mutant] = &[
         )],
     },
 ];
+
+/// The faults of `tags/table.rs`.
+pub(crate) const TABLE: &[Mutant] = &[
+    Mutant {
+        name: "places_are_counted_first",
+        fault: "an invalidation counts its place up before it is counted itself",
+        swaps: &[(
+            "        self.bumps.fetch_add(1, Ordering::AcqRel);\n        \
+             if let Some(count) = self.counts.get(Self::place(tag) as usize) {\n            \
+             count.fetch_add(1, Ordering::AcqRel);\n        }\n",
+            "        if let Some(count) = self.counts.get(Self::place(tag) as usize) {\n            \
+             count.fetch_add(1, Ordering::AcqRel);\n        }\n        \
+             self.bumps.fetch_add(1, Ordering::AcqRel);\n",
+        )],
+    },
+    Mutant {
+        name: "places_are_not_counted",
+        fault: "an invalidation counts no place up",
+        swaps: &[(
+            "            count.fetch_add(1, Ordering::AcqRel);\n",
+            "            let _ = count;\n",
+        )],
+    },
+];

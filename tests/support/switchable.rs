@@ -23,6 +23,8 @@ pub enum State {
     Failing,
     /// Only what is done to a key's second slot fails.
     FailingBeside,
+    /// Only what is done to the records of tags fails.
+    FailingTags,
     Hanging,
     /// Each operation takes effect, and then waits for `admit`.
     Gated,
@@ -152,7 +154,10 @@ impl Switchable {
             State::Held | State::Gated if beside => Ok(operation.await),
             State::FailingBeside if beside => Err(TierError::Unreachable("switched off".into())),
             State::HeldBeside if !beside => Ok(operation.await),
-            State::Up | State::FailingBeside => Ok(operation.await),
+            State::FailingTags if key.windows(4).any(|part| part == b"%tag") => {
+                Err(TierError::Unreachable("switched off".into()))
+            }
+            State::Up | State::FailingBeside | State::FailingTags => Ok(operation.await),
             State::Failing => Err(TierError::Unreachable("switched off".into())),
             State::Hanging => std::future::pending().await,
             State::Held | State::HeldBeside => {

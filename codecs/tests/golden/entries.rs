@@ -49,6 +49,9 @@ fn every_golden_entry_is_read() {
         let key_id = opened.extensions.seal.map(|seal| seal.key_id);
         assert_eq!(key_id, golden.is("sealed").then_some(7), "{name}");
         assert!(opened.vouched[1].ends_with(&golden.later), "{name}");
+        if golden.later.is_empty() {
+            assert_eq!(opened.extensions.tags, golden.tags, "{name}");
+        }
 
         let reader = reader();
         let unpacked = CodecFor::<Order>::unpack(&reader, &bytes, &golden.key, 1 << 20).unwrap();
@@ -90,6 +93,9 @@ fn golden_entries_cover_all_there_is() {
     some("foreign", &|it| it.is("foreign"));
     some("negative and sealed", &|it| it.is("sealed") && it.value.is_none());
     some("a later writer's", &|it| !it.later.is_empty());
+    some("of tags", &|it| it.packing == ["postcard"] && !it.tags.is_empty());
+    some("of tags and sealed", &|it| it.is("sealed") && !it.tags.is_empty());
+    some("negative, and of tags", &|it| it.value.is_none() && !it.tags.is_empty());
     some("of an empty key", &|it| it.key.is_empty());
     some("of a key of bytes", &|it| std::str::from_utf8(&it.key).is_err());
     some("without any meta", &|it| it.meta == envelope::Meta::default());
@@ -158,7 +164,8 @@ fn sealed(golden: &Golden, packing: impl Packing) -> Vec<u8> {
 }
 
 fn packed(golden: &Golden, packing: impl Packing) -> Vec<u8> {
-    let mut bytes = packing.pack(&golden.meta, &golden.key, golden.value.as_ref()).unwrap();
+    let Golden { meta, tags, key, value, .. } = golden;
+    let mut bytes = CodecFor::pack_tagged(&packing, meta, tags, key, value.as_ref()).unwrap();
     if golden.later.is_empty() {
         return bytes;
     }

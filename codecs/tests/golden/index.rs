@@ -14,6 +14,8 @@ pub(crate) struct Golden {
     pub(crate) packing: Vec<String>,
     pub(crate) key: Vec<u8>,
     pub(crate) meta: Meta,
+    /// What it depends on, as the engine writes it.
+    pub(crate) tags: Vec<u8>,
     /// What a later writer appended to the extensions.
     pub(crate) later: Vec<u8>,
     /// `None` for a negative entry.
@@ -66,9 +68,10 @@ fn golden(name: String, mut fields: BTreeMap<&str, &str>) -> Golden {
         "none" => None,
         json => Some(serde_json::from_str(json).unwrap_or_else(|it| panic!("{name}: {it}"))),
     };
+    let tags = fields.remove("tags").map_or_else(Vec::new, unhex);
     let later = fields.remove("later").map_or_else(Vec::new, unhex);
     assert!(fields.is_empty(), "{name}: unknown fields {fields:?}");
-    Golden { name, packing, key, meta, later, value }
+    Golden { name, packing, key, meta, tags, later, value }
 }
 
 /// `schema 1, fresh_ms 2, ..`; what is not named is 0.

@@ -1,4 +1,4 @@
-//! Randomized schedules over the shipped `flight.rs`, `fence.rs` and `bus/view.rs`.
+//! Randomized schedules over the shipped `flight.rs`, `fence.rs`, `bus/view.rs` and `tags/table.rs`.
 //!
 //! The build script copies the files out of the cache's own `src`, takes off their module head,
 //! and each copy is included in a module here. They say `use crate::sync::…`, which is `sync` in
@@ -31,6 +31,7 @@ pub mod fence;
 pub mod flight;
 mod hunt;
 mod sync;
+pub mod table;
 pub mod view;
 
 pub use hunt::{Catch, Scenario, Search, Subject, THREAD, hunt, schedules};

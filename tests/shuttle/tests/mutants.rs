@@ -4,7 +4,7 @@
 use std::{panic, sync::Once, thread};
 
 use tiered_shuttle::{
-    Catch, Scenario, Search, Subject, THREAD, fence, flight, hunt, schedules, view,
+    Catch, Scenario, Search, Subject, THREAD, fence, flight, hunt, schedules, table as marks, view,
 };
 
 /// Keeps the hunts from telling of every panic.
@@ -61,6 +61,7 @@ fn every_mutant_is_found() {
     let mut wrong = Vec::new();
     table("flight", &flight::shipped(), &flight::mutants(), &mut wrong);
     table("fence", &fence::shipped(), &fence::mutants(), &mut wrong);
+    table("table", &marks::shipped(), &marks::mutants(), &mut wrong);
     table("view", &view::shipped(), &view::mutants(), &mut wrong);
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -55,6 +55,9 @@ scenarios! {
         what_is_void_is_not_served
         what_a_message_names_is_not_served
         what_is_kept_since_is_proven;
+    table:
+        what_was_marked_before_does_not_stand
+        what_a_load_reveals_is_not_kept_over_an_invalidation;
 }
 
 /// A seed brings back what it showed: nothing but the schedule decides.
@@ -64,6 +67,7 @@ fn schedules_can_be_run_again() {
         tiered_shuttle::flight::shipped(),
         tiered_shuttle::fence::shipped(),
         tiered_shuttle::view::shipped(),
+        tiered_shuttle::table::shipped(),
     ];
     for scenario in subjects.iter().flat_map(|subject| &subject.scenarios) {
         let twice = hunt(*scenario, Search::Twice, schedules().min(500));

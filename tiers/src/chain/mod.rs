@@ -130,7 +130,8 @@ impl<N: RemoteTier, F: RemoteTier> Chain<N, F> {
     /// The longest life of a copy in the near tier. Default: as long as the value lives in the far one.
     ///
     /// Where other processes share the far tier and not the near one, this is how long a copy may outlive
-    /// their invalidations.
+    /// their invalidations. Those of tags, too: what says whether a tag was invalidated is copied as values are, and lives
+    /// for thirty days unless this says less.
     #[must_use]
     pub fn near_for(mut self, life: Duration) -> Self {
         self.near_for = Some(life);
@@ -345,7 +346,8 @@ impl<N: RemoteTier, F: RemoteTier> RemoteTier for Chain<N, F> {
     /// The far tier's, for it decides what is kept. It clears if both do, and counts as coarsely as the coarser.
     fn abilities(&self) -> Abilities {
         let (near, far) = (self.near.abilities(), self.far.abilities());
-        Abilities { clears: near.clears && far.clears, tick: near.tick.max(far.tick), ..far }
+        let (clears, tick) = (near.clears && far.clears, near.tick.max(far.tick));
+        Abilities { clears, tick, copies: true, ..far }
     }
 
     fn check(&self) -> Result<(), ConfigError> {

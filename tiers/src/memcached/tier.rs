@@ -210,6 +210,7 @@ impl RemoteTier for Memcached {
             longest_value: self.options.max_value_bytes,
             // A memcached that starts again is empty.
             tells_runs: false,
+            copies: false,
         }
     }
 

@@ -139,6 +139,9 @@ pub struct Abilities {
     /// Whether it asks its server for its [runs](super::RemoteTier::incarnation), which the server may refuse to tell. A tier
     /// that does not tells none.
     pub tells_runs: bool,
+    /// Whether a read may be answered by a copy that changes by others do not reach, while a lease is granted by the
+    /// tier that decides: [`Chain`](crate::Chain).
+    pub copies: bool,
 }
 
 impl Default for Abilities {
@@ -151,6 +154,7 @@ impl Default for Abilities {
             longest_life: Duration::MAX,
             longest_value: usize::MAX,
             tells_runs: false,
+            copies: false,
         }
     }
 }
