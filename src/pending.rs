@@ -365,6 +365,33 @@ mod tests {
     }
 
     #[test]
+    fn what_the_server_has_dropped_is_only_told_and_all_of_it_when_it_is_too_much() {
+        let pending = Pending::new(2);
+        let (one, two) = (Key::from(1), Key::from(2));
+        assert!(!pending.push(one.clone(), Instant::now()));
+        let Standing::Delete(first) = pending.standing(&one) else { panic!("not pending") };
+        pending.dropped(Word::Key(one.clone()), first);
+        assert_eq!(pending.standing(&one), Standing::Clear);
+        assert!(pending.next(9).is_empty() && !pending.is_empty());
+        // Queued anew: it is to be dropped anew, and what was on its way to be told is not enough.
+        assert!(!pending.push(one.clone(), Instant::now()));
+        pending.told(&[(Word::Key(one.clone()), first)]);
+        assert_eq!((pending.next(9).len(), pending.untold(9).len()), (1, 0));
+        // One of which the server has yet to hear is told of when it has.
+        pending.untold_yet(Word::Key(one.clone()), Some(first));
+        assert_eq!(pending.untold(9), []);
+        pending.untold_yet(Word::Key(two), None);
+        pending.untold_yet(Word::Key(Key::from(3)), None);
+        let all = pending.untold(9);
+        assert!(matches!(&all[..], [(Word::All, _)]), "{all:?}");
+        let Standing::Delete(second) = pending.standing(&one) else { panic!("not pending") };
+        pending.dropped(Word::Key(one), second);
+        pending.told(&pending.untold(9));
+        pending.told(&all);
+        assert!(pending.is_empty());
+    }
+
+    #[test]
     fn one_replay_at_a_time_and_none_for_nothing() {
         let pending = Pending::new(8);
         assert!(!pending.claim_replay());
