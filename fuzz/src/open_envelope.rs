@@ -3,7 +3,9 @@
 use arbitrary::{Arbitrary, Unstructured};
 use tiered_codecs::{
     CodecId, Shape,
-    envelope::{Extensions, Header, Meta, Opened, Refusal, SealNote, begin, finish, open},
+    envelope::{
+        Extensions, Header, MAX_TAGS_LEN, Meta, Opened, Refusal, SealNote, begin, finish, open,
+    },
 };
 
 /// Longer than anything the fuzzer makes.
@@ -26,6 +28,7 @@ struct Input<'a> {
     flips: Vec<u16>,
     limit: u16,
     mends: bool,
+    tags: &'a [u8],
     raw: &'a [u8],
 }
 
@@ -52,14 +55,15 @@ pub fn run(data: &[u8]) {
 }
 
 /// What the input says of an envelope.
-fn described(input: &Input<'_>) -> (Header, Extensions<'static>) {
+fn described<'a>(input: &Input<'a>) -> (Header, Extensions<'a>) {
     let (codec, negative, compressed, sealed, shape) = input.header;
     let (schema, fresh_ms, stale_ms, stored_ms, incarnation, source_version) = input.meta;
     let meta = Meta { schema, fresh_ms, stale_ms, stored_ms, incarnation, source_version };
     let shape = Shape::from_value(shape);
     let header = Header { codec: CodecId(codec), negative, compressed, sealed, shape, meta };
     let seal = input.seal.map(|(key_id, nonce)| SealNote { key_id, nonce });
-    (header, Extensions { dictionary: input.dictionary, seal, ..Extensions::default() })
+    let tags = input.tags.get(..MAX_TAGS_LEN).unwrap_or(input.tags);
+    (header, Extensions { dictionary: input.dictionary, seal, tags })
 }
 
 /// Why such an envelope must not open.
