@@ -309,7 +309,11 @@ where
     let _ = upgrade.await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     let found = third.key("e:1").schema(New::SCHEMA_VERSION).get::<New>().await.unwrap();
-    assert!(found.is_none(), "stored after the invalidation: {found:?}");
+    // On a busy machine it may have come after both drops, and loaded.
+    let new = <Db as DataRepository<New>>::fetch_by_id(&db, &1).await.unwrap();
+    if let Some(found) = found {
+        assert_eq!(format!("{found:?}"), format!("{:?}", new.unwrap()), "from before");
+    }
 }
 
 async fn a_value_that_is_gone_at_home_is_no_last_resort_when_the_other_slot_fails() {

@@ -585,10 +585,10 @@ async fn each_strategy_spends_one_budget_on_a_hung_server() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sets_at_once_whose_messages_are_slow_leave_no_value() {
     let server = RedisServer::start().await.unwrap();
-    let redis = Redis::new(&server.url()).unwrap();
+    let patience = Duration::from_secs(10);
+    let redis = Redis::new(&server.url()).unwrap().response_timeout(patience);
     let bus = FaultyBus::seeded(redis.bus(), 7);
     bus.inject_some(BusFault::Delay(Duration::from_millis(2)), 50);
-    let patience = Duration::from_secs(10);
     let cache = Tiered::new(Moka::new(100), redis).bus(bus).budget(patience).build().unwrap();
     for round in 0..300 {
         let mut first = pin!(maybe_done(cache.set("k", 1_usize)));
