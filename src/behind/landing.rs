@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use tiered_codecs::CodecFor;
-use tiered_tiers::{Claim, Fill, Lease, LeaseToken, TierError};
+use tiered_tiers::{Claim, Fill, Lease, TierError};
 
 use super::{queue::Item, shared::Shared};
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     fence::Ticket,
     pending::Standing,
     replay,
+    session::Token,
     stack::Stack,
     tags::{Marks, Stamps},
     versions::Slot,
@@ -26,13 +27,13 @@ use crate::{
 };
 
 /// A key whose value is being written.
-#[derive(Debug)]
 pub(super) struct Landing {
     ticket: Ticket,
     /// From before the lease, and the marks from before them.
     marks: Option<Marks>,
     stamps: Result<Stamps, TierError>,
-    lease: Option<LeaseToken>,
+    /// Given up with it, so that nobody waits for a write that has failed.
+    lease: Option<Token>,
 }
 
 impl Landing {
@@ -86,7 +87,7 @@ impl Landing {
     }
 
     /// Whether the cache has the value in all its tiers, and nothing older can come.
-    async fn keep<K, V, C>(self, shared: &Shared<K, V, C>, key: &Key, value: &Arc<V>) -> bool
+    async fn keep<K, V, C>(mut self, shared: &Shared<K, V, C>, key: &Key, value: &Arc<V>) -> bool
     where
         K: Clone,
         V: Send + Sync + 'static,
@@ -100,13 +101,18 @@ impl Landing {
         let draft = Draft::new(stack, codec, &shared.options, key, value, marks, stamps);
         let Some(draft) = draft.ok().filter(|_| stack.is_enabled()) else { return false };
         if let Some(l2) = &stack.l2 {
-            let (Some(token), Some(bytes)) = (self.lease, draft.packed()) else { return false };
+            let (Some(lease), Some(bytes)) = (&mut self.lease, draft.packed()) else {
+                return false;
+            };
             if !self.ticket.holds() {
                 return false;
             }
             let (wire, home) = (key.wire(&stack.namespace), Slot::home(shared.options.schema));
             let (mut budget, life) = (l2.budget(), draft.life());
-            let filled = l2.fill(&home.key(&wire), token, bytes, life, &mut budget).await;
+            let filled = l2.fill(&home.key(&wire), lease.token, bytes, life, &mut budget).await;
+            if filled.is_ok() {
+                lease.settle();
+            }
             let is_stored = matches!(filled, Ok(Fill::Stored));
             if !is_stored || l2.drop_slot(&home.other().key(&wire), &mut budget).await.is_err() {
                 return false;
@@ -128,14 +134,21 @@ impl Landing {
 }
 
 /// The key's lease, whoever has it.
-async fn take_lease(stack: &Arc<Stack>, key: &Key, home: Slot) -> Option<LeaseToken> {
+async fn take_lease(stack: &Arc<Stack>, key: &Key, home: Slot) -> Option<Token> {
     let l2 = stack.l2.as_ref()?;
     if !stack.is_enabled() || stack.pending.standing(key) != Standing::Clear {
         return None;
     }
-    let (token, wire) = (LeaseToken::random(), key.wire(&stack.namespace));
-    let leased = l2.lease(&home.key(&wire), token, Claim::ByForce, &mut l2.budget()).await;
-    matches!(leased, Ok(Lease::Granted(_))).then_some(token)
+    let key = home.key(&key.wire(&stack.namespace)).into_owned();
+    let mut lease = Token::new(stack, &key);
+    match l2.lease(&key, lease.token, Claim::ByForce, &mut l2.budget()).await {
+        Ok(Lease::Granted(_)) => Some(lease),
+        Ok(Lease::Held(_) | Lease::OnHold) => {
+            lease.settle();
+            None
+        }
+        Err(_) => None,
+    }
 }
 
 /// Drops a key from all tiers, now or as soon as the server answers.

@@ -40,8 +40,8 @@ impl LoadContext {
     /// [`Tiered::invalidate_tag`](crate::Tiered::invalidate_tag). Name beforehand what is known beforehand
     /// ([`Request::tags`](crate::Request::tags)): an entry whose load reveals tags is not kept if any tag of the
     /// namespace was invalidated during the load. Nor is what the first such load of a process brings kept in L2, for
-    /// loads begin to watch for that only then. A tag has 1 to 255 bytes, an entry at most 64; one that has others is
-    /// not kept.
+    /// loads begin to watch for that only then. A tag has 1 to 255 bytes, and a load reveals at most 64; an entry whose
+    /// load reveals others is not kept.
     pub fn tags<S: AsRef<str>>(&self, tags: impl IntoIterator<Item = S>) {
         let mut told = self.told.lock();
         for tag in tags {

@@ -146,3 +146,23 @@ async fn eventually_right(cache: &tiered::Tiered, db: &Db) {
     }
     panic!("the old value stays");
 }
+
+/// The write has failed and waits to be tried again: whoever misses the entry meanwhile need not wait for its lease.
+#[tokio::test(start_paused = true)]
+async fn a_write_that_failed_keeps_nobody_from_loading() {
+    let (rig, db) = (rig(), Db::new());
+    db.put(1, 1);
+    db.mood(Mood::Down);
+    let (behind, _) = behind_with(&rig, &db, |builder| {
+        builder.fresh_for(SECOND).backoff(60 * SECOND, 60 * SECOND)
+    });
+    set(&behind, 1, 2).await;
+    eventually("the write", || db.tried() == 1).await;
+    tokio::time::sleep(10 * MS).await;
+    // The entry is over, and a lease would not be.
+    rig.clock.advance(2 * SECOND);
+    let elsewhere = node(&rig.l2, &rig.clock, |builder| builder);
+    assert_eq!(*elsewhere.get_or_load(1, || db.load(1)).await.unwrap(), 1);
+    let stats = elsewhere.stats();
+    assert_eq!((stats.lease_waits, stats.unstored_loads), (0, 0));
+}
