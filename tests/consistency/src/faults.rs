@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     FreezePrimary,
     /// The sentinels replace a primary that is well.
     ReplacePrimary,
+    /// From now on the server evicts by this policy.
+    Evict(&'static str),
     /// Loads are slow, or fail.
     Weather(Weather),
 }
@@ -81,6 +83,7 @@ impl Fault {
             Self::KillPrimary => "primary killed",
             Self::FreezePrimary => "primary stopped",
             Self::ReplacePrimary => "primary replaced",
+            Self::Evict(policy) => policy,
             Self::Weather(weather) if weather.failing > 0.0 => "loads failing",
             Self::Weather(_) => "loads slow",
         }
@@ -104,6 +107,7 @@ impl Schedule {
                 Mode::Fence | Mode::Local | Mode::Bus(_) | Mode::Memcached => {
                     row(&|random| server_fault(random, workers))
                 }
+                Mode::Pressure => row(&|random| pressure_fault(random, workers)),
                 Mode::Lies => row(&|random| lie(random, workers)),
                 Mode::Failover => row(&|random| failover_fault(random, workers)),
                 Mode::Sentinels => row(&primary_fault),
@@ -175,6 +179,26 @@ fn lie(random: &mut Rng, workers: u64) -> (Fault, Duration) {
         _ => LinkFault::Truncate,
     };
     (Fault::Link(whose, lie), millis(random, 200, 2_500))
+}
+
+/// What Redis has for a server that is full.
+const POLICIES: [&str; 8] = [
+    "allkeys-lru",
+    "allkeys-lfu",
+    "allkeys-random",
+    "volatile-lru",
+    "volatile-lfu",
+    "volatile-random",
+    "volatile-ttl",
+    "noeviction",
+];
+
+/// As for a single server, but that it does not die so often, and evicts by another policy instead.
+fn pressure_fault(random: &mut Rng, workers: u64) -> (Fault, Duration) {
+    match random.u8(..4) {
+        0 => server_fault(random, workers),
+        _ => (Fault::Evict(POLICIES[random.usize(..POLICIES.len())]), millis(random, 300, 1_500)),
+    }
 }
 
 /// As for a single server, but that one which dies is replaced.

@@ -24,6 +24,8 @@ pub(crate) enum Mode {
     Local,
     /// L1 over L2, and a bus of which so many messages in a hundred are lost on their way.
     Bus(u8),
+    /// L1 over L2 and a bus, on a server that is short of memory, and evicts by one policy after the other.
+    Pressure,
     /// As `Local`, over memcached.
     Memcached,
     /// As `Local`, by links that lie.
@@ -35,12 +37,13 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Fence,
         Self::Local,
         Self::Bus(0),
         Self::Bus(50),
         Self::Bus(100),
+        Self::Pressure,
         Self::Memcached,
         Self::Failover,
         Self::Lies,
@@ -51,7 +54,7 @@ impl Mode {
         match Self::ALL.into_iter().find(|mode| mode.name() == name) {
             Some(mode) => Ok(mode),
             None => bail!(
-                "there is no mode {name}; there are fence, local, bus, bus-half, bus-deaf, memcached, failover, lies, sentinels, all"
+                "there is no mode {name}; there are fence, local, bus, bus-half, bus-deaf, pressure, memcached, failover, lies, sentinels, all"
             ),
         }
     }
@@ -63,6 +66,7 @@ impl Mode {
             Self::Bus(0) => "bus",
             Self::Bus(100) => "bus-deaf",
             Self::Bus(_) => "bus-half",
+            Self::Pressure => "pressure",
             Self::Memcached => "memcached",
             Self::Lies => "lies",
             Self::Failover => "failover",
@@ -80,6 +84,9 @@ impl Mode {
                 bus.inject(BusFault::LoseMessages(lost));
                 Tiered::new(Quick::new(100_000), l2).bus(bus).max_staleness(LOCAL_FOR)
             }
+            Self::Pressure => Tiered::new(Quick::new(100_000), l2)
+                .bus(Redis::new(url)?.bus())
+                .max_staleness(LOCAL_FOR),
             _ => Tiered::new(Quick::new(100_000), l2),
         };
         Ok(common(builder).local_for(LOCAL_FOR).last_resort_for(LOCAL_FOR).build()?)

@@ -10,6 +10,9 @@ use tokio::time::sleep;
 
 use crate::mode::Mode;
 
+/// The memory of a server that is short of it: its own, its clients', and a few hundred entries.
+const FULL: &str = "6mb";
+
 /// What the workers share.
 #[derive(Debug)]
 pub(crate) enum Servers {
@@ -24,6 +27,12 @@ impl Servers {
         match mode {
             Mode::Fence | Mode::Local | Mode::Bus(_) | Mode::Lies => {
                 let server = RedisServer::start().await?;
+                let links = links(server.port(), workers, seed).await?;
+                Ok(Self::Single { server, links })
+            }
+            Mode::Pressure => {
+                let server = RedisServer::builder().config("maxmemory", FULL);
+                let server = server.config("maxmemory-policy", "allkeys-random").start().await?;
                 let links = links(server.port(), workers, seed).await?;
                 Ok(Self::Single { server, links })
             }

@@ -41,7 +41,7 @@ impl Stage {
             }
             Ok(())
         };
-        let (workers, broken, loads, ()) = tokio::try_join!(
+        let (workers, (broken, evicted), loads, ()) = tokio::try_join!(
             workers(start, &schedule.workers, fleet, database),
             break_servers(start, &schedule.servers, servers, database),
             loads(start, &schedule.loads, database),
@@ -50,6 +50,9 @@ impl Stage {
         let mut faults = Faults::new();
         for fault in workers.into_iter().chain(broken).chain(loads) {
             *faults.entry(fault).or_default() += 1;
+        }
+        if evicted > 0 {
+            faults.insert("keys evicted", evicted);
         }
         Ok(faults)
     }
@@ -93,7 +96,8 @@ async fn break_servers(
     row: &Row,
     servers: &mut Servers,
     database: &Database,
-) -> Result<Vec<&'static str>> {
+) -> Result<(Vec<&'static str>, u64)> {
+    let mut evicted = 0;
     for planned in row {
         begin(start, planned, database).await;
         let lasts = planned.lasts;
@@ -110,11 +114,12 @@ async fn break_servers(
                     sleep(Duration::from_millis(20)).await;
                 }
             }
+            Fault::Evict(policy) => evicted += evict(servers, policy, lasts).await?,
             fault => strike(servers, fault, lasts).await?,
         }
         database.fault_ends();
     }
-    Ok(names(row))
+    Ok((names(row), evicted))
 }
 
 async fn strike(servers: &mut Servers, fault: Fault, lasts: Duration) -> Result<()> {
@@ -172,6 +177,21 @@ async fn strike(servers: &mut Servers, fault: Fault, lasts: Duration) -> Result<
         _ => {}
     }
     Ok(())
+}
+
+/// Has a server evict by a policy, for so long, by writing what nobody reads. Returns how many keys it has evicted.
+async fn evict(servers: &Servers, policy: &str, time: Duration) -> Result<u64> {
+    let Servers::Single { server, .. } = servers else { return Ok(0) };
+    server.execute(&["CONFIG", "SET", "maxmemory-policy", policy]).await?;
+    let before = server.info("evicted_keys").await?;
+    let (end, junk) = (Instant::now() + time, "x".repeat(16 * 1_024));
+    while Instant::now() < end {
+        let name = format!("junk:{}", fastrand::u32(..));
+        // Refused where nothing is evicted.
+        let _ = server.execute(&["SET", &name, &junk, "EX", "60"]).await;
+        sleep(Duration::from_millis(1)).await;
+    }
+    Ok(server.info("evicted_keys").await? - before)
 }
 
 async fn loads(start: Instant, row: &Row, database: &Database) -> Result<Vec<&'static str>> {
