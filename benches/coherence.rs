@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use redis::{Cmd, aio::MultiplexedConnection, cmd};
+use redis::{Cmd, Value, aio::MultiplexedConnection, cmd};
 use tiered::{
     Ack, Tiered,
     tiers::{Quick, Redis},
@@ -103,7 +103,7 @@ impl Operation {
 }
 
 async fn is_there(client: &MultiplexedConnection, command: &Cmd) -> bool {
-    command.query_async::<Option<Vec<u8>>>(&mut client.clone()).await.unwrap().is_some()
+    command.query_async::<Value>(&mut client.clone()).await.unwrap() != Value::Nil
 }
 
 async fn costs(server: &RedisServer) {
