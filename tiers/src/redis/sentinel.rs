@@ -10,10 +10,11 @@
 //! A primary that was replaced while it is alive goes on serving for some ten seconds, until the sentinels make
 //! a replica of it, and who is connected to it would not notice. So each connection has a *watch*: a task that
 //! asks the sentinels every second, and retires the connection when one of them names another primary of a higher epoch,
-//! or most of them another one, where the epochs are not told. Rejected: subscribing to their news, which tells nothing when
-//! a message is missed.
+//! or most of them another one of the same epoch, as where the epochs are not told. Rejected: subscribing to their news,
+//! which tells nothing when a message is missed.
 
 use std::{
+    cmp::Reverse,
     fmt,
     sync::{
         Arc,
@@ -47,6 +48,18 @@ struct Named {
     primary: Address,
     /// The number of the configuration in which it became so; 0 if it is not told.
     epoch: u64,
+}
+
+impl Named {
+    /// Whether the sentinels, so many in all, lead elsewhere by now: one of them to a newer primary, or most of them to
+    /// another one that is as new. Those that name an older one have not heard yet, however many they are.
+    fn is_over(&self, named: &[Self], all: usize) -> bool {
+        let (still, others): (Vec<&Self>, Vec<&Self>) =
+            named.iter().partition(|named| named.primary == self.primary);
+        let newest = still.iter().map(|named| named.epoch).fold(self.epoch, u64::max);
+        others.iter().any(|other| other.epoch > newest)
+            || others.iter().filter(|other| other.epoch == newest).count() > all / 2
+    }
 }
 
 /// The sentinels of one primary.
@@ -110,16 +123,20 @@ impl Sentinels {
         }
     }
 
-    /// A connection to the primary of the newest configuration, unless it was tried before.
+    /// A connection to the primary of the newest configuration, unless it was tried before. Where that is said of
+    /// several, or the epochs are not told, the one that most name comes first.
     async fn newest(
         &self,
         named: &[Named],
         tried: &mut Vec<Named>,
         options: &Options,
     ) -> Result<Connection, Option<TierError>> {
-        let newest = named.iter().map(|named| named.epoch).max();
+        let epoch = named.iter().map(|named| named.epoch).max();
+        let mut newest: Vec<_> = named.iter().filter(|named| Some(named.epoch) == epoch).collect();
+        let alike = |one: &Named| named.iter().filter(|named| *named == one).count();
+        newest.sort_by_key(|named| Reverse(alike(named)));
         let mut last = None;
-        for named in named.iter().filter(|named| Some(named.epoch) == newest) {
+        for named in newest {
             if tried.contains(named) {
                 continue;
             }
@@ -195,11 +212,8 @@ impl Watch {
                     let look = sentinels.look(sentinel, kept, &options);
                     async move { timeout(LOOK, look).await.ok().flatten() }
                 });
-                let named = join_all(looks).await;
-                let others =
-                    || named.iter().flatten().filter(|named| named.primary != dialled.primary);
-                let is_deposed = others().any(|other| other.epoch > dialled.epoch);
-                if is_deposed || others().count() > sentinels.addresses.len() / 2 {
+                let named: Vec<_> = join_all(looks).await.into_iter().flatten().collect();
+                if dialled.is_over(&named, sentinels.addresses.len()) {
                     told.store(true, Ordering::Relaxed);
                     return;
                 }
@@ -269,5 +283,30 @@ async fn answer(
         Ok(value) => reply::accepted(value),
         Err(Failure::Broken(error)) => Err(error),
         Err(Failure::Late) => Err(TierError::Timeout),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(host: &str, epoch: u64) -> Named {
+        Named { primary: Address { host: host.into(), port: 6379 }, epoch }
+    }
+
+    #[test]
+    fn a_connection_is_over_when_there_is_a_newer_primary() {
+        let is_over = |of: (&str, u64), said: &[(&str, u64)]| {
+            let said: Vec<_> = said.iter().map(|(host, epoch)| named(host, *epoch)).collect();
+            named(of.0, of.1).is_over(&said, 3)
+        };
+        assert!(!is_over(("a", 1), &[]));
+        assert!(!is_over(("a", 1), &[("a", 1), ("b", 1)]));
+        assert!(is_over(("a", 1), &[("a", 1), ("a", 1), ("b", 2)]));
+        assert!(is_over(("a", 0), &[("a", 0), ("b", 0), ("b", 0)]), "the epochs are not told");
+        assert!(!is_over(("a", 2), &[("a", 2), ("b", 1), ("b", 1)]), "they have not heard yet");
+        assert!(!is_over(("a", 1), &[("a", 3), ("b", 2)]), "it is the newest all the same");
+        assert!(!is_over(("a", 2), &[("b", 1), ("b", 1), ("b", 1)]), "epochs only grow");
+        assert!(is_over(("a", 2), &[("a", 2), ("b", 2), ("b", 2)]), "it was told of too early");
     }
 }

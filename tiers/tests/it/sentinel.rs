@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -210,6 +210,63 @@ async fn one_sentinel_that_knows_of_a_newer_primary_ends_a_connection() {
     };
     tokio::time::timeout(Duration::from_secs(20), left).await.unwrap();
     assert!(Redis::new(&old.url()).unwrap().get(b"k").await.unwrap().is_some());
+}
+
+/// After a failover those that have not heard of it yet may be most of them; the next dial would not believe them either.
+#[tokio::test]
+async fn sentinels_that_are_behind_do_not_end_a_connection_to_the_newest_primary() {
+    let (old, new) = (RedisServer::start().await.unwrap(), RedisServer::start().await.unwrap());
+    let way = Proxy::before(new.port()).await.unwrap();
+    let (there, here) = (old.port(), way.port());
+    let looks = Arc::new(AtomicUsize::new(0));
+    let behind = || {
+        let looks = Arc::clone(&looks);
+        Scripted::start(move |said, _| {
+            if said.starts_with("SENTINEL MASTER ") {
+                looks.fetch_add(1, Ordering::SeqCst);
+            }
+            naming_in(said, there, 1)
+        })
+    };
+    let (one, two) = (behind().await, behind().await);
+    let ahead = Scripted::start(move |said, _| naming_in(said, here, 2)).await;
+    let ports = [one.port, two.port, ahead.port];
+    let tier = Redis::sentinel(at(&ports), "mymaster").unwrap().connections(1);
+    tier.set(b"k", Bytes::new(), LIFE).await.unwrap();
+    // The dial and three looks.
+    let start = Instant::now();
+    while looks.load(Ordering::SeqCst) < 8 {
+        assert!(start.elapsed() < Duration::from_secs(20), "nobody looks");
+        assert!(tier.get(b"k").await.unwrap().is_some());
+        wait(50).await;
+    }
+    assert_eq!(way.dials(), 1, "it was left for what is over");
+}
+
+/// Where the sentinels do not tell their epochs, for their login may not ask, most of them are believed and not the first.
+#[tokio::test]
+async fn without_epochs_most_sentinels_are_believed() {
+    let (old, new) = (RedisServer::start().await.unwrap(), RedisServer::start().await.unwrap());
+    let untold = |said: &str, port| match said.starts_with("SENTINEL MASTER ") {
+        true => "-NOPERM this user has no permissions\r\n".to_owned(),
+        false => naming(port),
+    };
+    let (there, here) = (old.port(), new.port());
+    let behind = Scripted::start(move |said, _| untold(said, there)).await;
+    let (mut ports, mut slow, mut ahead) = (vec![behind.port], Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let sentinel = Scripted::start(move |said, _| untold(said, here)).await;
+        let proxy = Proxy::before(sentinel.port).await.unwrap();
+        proxy.inject(LinkFault::Delay(Duration::from_millis(20)));
+        ports.push(proxy.port());
+        slow.push(proxy);
+        ahead.push(sentinel);
+    }
+    let tier = Redis::sentinel(at(&ports), "mymaster").unwrap();
+    let tier = tier.connect_timeout(Duration::from_secs(8));
+    tier.set(b"k", Bytes::new(), LIFE).await.unwrap();
+    assert!(Redis::new(&new.url()).unwrap().get(b"k").await.unwrap().is_some());
+    assert_eq!(Redis::new(&old.url()).unwrap().get(b"k").await, Ok(None));
 }
 
 #[tokio::test]
