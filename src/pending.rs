@@ -66,7 +66,10 @@ impl State {
         // What is invalidated now may be newer than what a clear under way has seen.
         let first = self.void.replace((self.count, now)).is_none();
         (self.keys, self.prefixes, self.tags) = (HashMap::new(), Vec::new(), Vec::new());
-        self.untold = HashMap::new();
+        // What the server has done before is told now: a tier that cannot clear stays void for as long as anything lives.
+        if self.untold.keys().any(|word| *word != Word::All) {
+            self.tell_all();
+        }
         first
     }
 
@@ -91,15 +94,14 @@ impl State {
         self.waiting() < before
     }
 
-    /// Whether the server has yet to do it: then the others are told when it has.
+    /// Whether the server has yet to do it: then the others are told when it has. That of a void may be long after.
     fn waits_for(&self, word: &Word) -> bool {
-        self.void.is_some()
-            || match word {
-                Word::Key(key) => self.keys.contains_key(key),
-                Word::Prefix(prefix) => self.prefixes.iter().any(|(known, ..)| known == prefix),
-                Word::Tag(tag) => self.tags.iter().any(|(known, _)| known == tag),
-                Word::All => false,
-            }
+        match word {
+            Word::Key(key) => self.keys.contains_key(key),
+            Word::Prefix(prefix) => self.prefixes.iter().any(|(known, ..)| known == prefix),
+            Word::Tag(tag) => self.tags.iter().any(|(known, _)| known == tag),
+            Word::All => false,
+        }
     }
 
     /// Takes note of what the others are to be told of.
@@ -272,10 +274,10 @@ impl Pending {
     /// What the server is to do next: some of the keys, and all of the rest.
     pub(crate) fn next(&self, most: usize) -> Vec<Task> {
         let mut state = self.state.lock();
+        state.turn = state.turn.wrapping_add(most);
         if let Some((count, since)) = state.void {
             return vec![Task::Clear(count, since)];
         }
-        state.turn = state.turn.wrapping_add(most);
         let keys = some(&state.keys, state.turn, most);
         let prefix = |(prefix, count, since): &(Prefix, u64, Instant)| {
             Task::DeletePrefix(prefix.clone(), *count, *since)
@@ -388,6 +390,27 @@ mod tests {
         pending.dropped(Word::Key(one), second);
         pending.told(&pending.untold(9));
         pending.told(&all);
+        assert!(pending.is_empty());
+    }
+
+    #[test]
+    fn what_the_server_has_done_is_told_while_the_namespace_is_void() {
+        let pending = Pending::new(2);
+        pending.untold_yet(Word::Key(Key::from(1)), None);
+        for key in 2..9 {
+            pending.push(Key::from(key), Instant::now());
+        }
+        let all = pending.untold(9);
+        assert!(matches!(&all[..], [(Word::All, _)]), "what was untold before: {all:?}");
+        pending.told(&all);
+        pending.untold_yet(Word::Key(Key::from(1)), None);
+        let told = pending.untold(9);
+        assert!(matches!(&told[..], [(Word::Key(_), _)]), "{told:?}");
+        pending.told(&told);
+        assert_eq!(pending.standing(&Key::from(1)), Standing::Void);
+        let Some(Task::Clear(count, _)) = pending.next(9).pop() else { panic!("no clear") };
+        pending.dropped(Word::All, count);
+        pending.told(&pending.untold(9));
         assert!(pending.is_empty());
     }
 
