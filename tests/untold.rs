@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::poll;
 use tiered::{
-    Ack, Jitter, Outcome, Tiered,
+    Ack, CacheStrategy, Jitter, Outcome, Tiered,
     tiers::{
         Bus, BusPolled, Clock, LocalBus, LogName, Memcached, Memory, Moka, Redis, RemoteTier,
         TierError, protocol::Position,
@@ -31,6 +31,7 @@ scenarios! {
     what_l2_has_stored_is_told_later_and_not_dropped,
     a_namespace_that_was_cleared_is_told_later_and_not_cleared_again,
     what_a_reader_has_settled_is_not_dropped_again,
+    what_is_done_before_and_while_a_namespace_is_void_is_told_all_the_same,
     a_server_that_stays_away_holds_up_no_key_of_another,
 }
 
@@ -220,13 +221,20 @@ async fn what_l2_has_stored_is_told_later_and_not_dropped() {
         let (a, b) = (world.node_over(Arc::clone(&world.l2), mute.clone()), world.node());
         listens(&a).await;
         listens(&b).await;
-        for (count, is_many) in [false, true].into_iter().enumerate() {
-            let key = &*format!("{hangs} {count}");
+        for way in 0..4 {
+            let key = &*format!("{hangs} {way}");
             load(&b, key, 1).await;
             mute.is_mute(true);
-            let ack = match is_many {
-                false => a.set(key, 2_u32).await.unwrap(),
-                true => a.set_many([(key, 2_u32)]).await.pop().unwrap().unwrap(),
+            let ack = match way {
+                0 => a.set(key, 2_u32).await.unwrap(),
+                1 => a.set_many([(key, 2_u32)]).await.pop().unwrap().unwrap(),
+                2 => a.key(key).source_version(7).set(2_u32).await.unwrap(),
+                _ => {
+                    let bypass = a.key(key).strategy(CacheStrategy::Bypass);
+                    let loaded = bypass.load(|_| async { Ok::<_, DbDown>(Some(2_u32)) }).await;
+                    assert_eq!(loaded.unwrap().outcome, Outcome::Load);
+                    Ack::Pending
+                }
             };
             assert_eq!(ack, Ack::Pending);
             mute.tried(4).await;
@@ -299,6 +307,40 @@ async fn what_a_reader_has_settled_is_not_dropped_again() {
     }
     mute.is_mute(false);
     nothing_is_pending(&a).await;
+}
+
+/// On a tier that cannot clear that is for as long as anything lives there.
+async fn what_is_done_before_and_while_a_namespace_is_void_is_told_all_the_same() {
+    let clock = Clock::manual();
+    let memory = Memory::new().clock(clock.clone());
+    let l2 = Switchable::new(memory.clone()).unclearable();
+    let bus = Arc::new(LocalBus::new()) as Arc<dyn Bus>;
+    let world = World { _server: None, l2: Arc::new(memory), bus, clock };
+    let mute = Mute::new(&world.bus, false);
+    let (a, b) = (world.node_over(l2.clone(), mute.clone()), world.node());
+    listens(&a).await;
+    listens(&b).await;
+    load(&b, "before", 1).await;
+    mute.is_mute(true);
+    assert_eq!(a.invalidate("before").await.unwrap(), Ack::Pending);
+    l2.switch(State::Failing);
+    for key in 0..20 {
+        assert_eq!(a.invalidate(key).await.unwrap(), Ack::Pending);
+    }
+    l2.switch(State::Up);
+    mute.is_mute(false);
+    eventually("only the void is left", || format!("{a:?}").contains("pending: 1")).await;
+    world.clock.advance(3 * SECOND);
+    listens(&b).await;
+    assert_eq!(load(&b, "before", 2).await, (2, Outcome::Load));
+    for change in [Change::Invalidate, Change::InvalidateTag] {
+        load(&b, "k", 1).await;
+        mute.is_mute(true);
+        assert_eq!(change.make(&a).await, Ack::Pending, "{change:?}");
+        mute.is_mute(false);
+        is_heard(&b, "k").await;
+    }
+    eventually("the void is left", || format!("{a:?}").contains("pending: 1")).await;
 }
 
 /// Two servers, one of which is gone for good.

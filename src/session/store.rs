@@ -12,6 +12,7 @@ use crate::{
     entry::Entry,
     fence::Ticket,
     meter::{Op, OpResult, Tier},
+    pending::Word,
     replay,
     tags::Stamps,
     walk::Walk,
@@ -51,10 +52,16 @@ impl Session<'_> {
                 let Some(other) = &mut other else { return };
                 let key = slot.other().key(&self.wire);
                 other.is_old = match filled {
-                    Ok(Fill::Stored) => {
-                        let dropped = self.l2.drop_slot(&key, &mut self.budget).await;
-                        dropped.is_err() || self.tell(walk).await.is_err()
-                    }
+                    Ok(Fill::Stored) => match self.l2.drop_slot(&key, &mut self.budget).await {
+                        Ok(()) => {
+                            if self.tell(walk).await.is_err() {
+                                let word = Word::Key(walk.key.clone());
+                                replay::queue_untold(&walk.stack, word, None);
+                            }
+                            false
+                        }
+                        Err(_) => true,
+                    },
                     // Overtaken: what is there now may be newer. Or its lease ran out, and it is not.
                     Ok(Fill::Refused) => walk.stack.clock.now() >= lease.ends,
                     // It keeps no such value; what was there may be there still.

@@ -68,6 +68,7 @@ where
     let mut budget = budget;
     let overwrite = Overwrite::begin(stack, key);
     let stored = store(&draft, &mut budget).await;
+    let is_stored = matches!(stored, Ok(Stored::Yes));
     let stored = match stored {
         Ok(Stored::Yes) => {
             stack.announce(&[Change::Key(key)], &mut budget).await.map(|()| Stored::Yes)
@@ -91,6 +92,11 @@ where
         Ok(Stored::Overtaken) => {
             overwrite.done(|_| stack.remove_local(key));
             return write::invalidate(stack, key).await;
+        }
+        // The server has it, and the others could not be told.
+        Err(_) if is_stored => {
+            overwrite.untold(|holds| draft.keep(holds, false));
+            Ack::Pending
         }
         Err(_) => overwrite.pending(|holds| draft.keep(holds, false)),
     })
