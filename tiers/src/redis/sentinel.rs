@@ -16,6 +16,7 @@
 use std::{
     cmp::Reverse,
     fmt,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -24,7 +25,11 @@ use std::{
 };
 
 use ::redis::{Pipeline, Value, cmd};
-use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
+use futures_util::{
+    StreamExt,
+    future::{Either, join_all, select},
+    stream::FuturesUnordered,
+};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout, timeout_at},
@@ -109,10 +114,32 @@ impl Sentinels {
                 }
                 None => {}
             }
-            match self.newest(&named, &mut tried, options).await {
+            let epoch = named.iter().map(|named| named.epoch).max();
+            let mut late = Vec::new();
+            let dialled = {
+                let mut dialling = pin!(self.newest(&named, &mut tried, options));
+                loop {
+                    match select(dialling.as_mut(), answers.next()).await {
+                        Either::Left((dialled, _)) => break dialled,
+                        // What hangs is not waited for when there is something newer.
+                        Either::Right((Some(Ok(answer)), _)) if Some(answer.epoch) > epoch => {
+                            late.push(answer);
+                            break Err(None);
+                        }
+                        Either::Right((Some(Ok(answer)), _)) => late.push(answer),
+                        Either::Right((Some(Err(error)), _)) => last = error,
+                        Either::Right((None, _)) => break dialling.await,
+                    }
+                }
+            };
+            match dialled {
                 Ok(connection) => return Ok(connection),
                 Err(Some(error)) => last = error,
                 Err(None) => {}
+            }
+            if !late.is_empty() {
+                named.append(&mut late);
+                continue;
             }
             // What is named later may be newer still.
             match answers.next().await {

@@ -243,6 +243,27 @@ async fn sentinels_that_are_behind_do_not_end_a_connection_to_the_newest_primary
     assert_eq!(way.dials(), 1, "it was left for what is over");
 }
 
+/// What the others name hangs, for its host is gone.
+#[tokio::test]
+async fn a_sentinel_that_is_late_and_knows_more_is_heard_all_the_same() {
+    let new = RedisServer::start().await.unwrap();
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (there, here) = (gone.local_addr().unwrap().port(), new.port());
+    let behind = Scripted::start(move |said, _| naming_in(said, there, 1)).await;
+    let ahead = Scripted::start(move |said, _| naming_in(said, here, 2)).await;
+    let slow = Proxy::before(ahead.port).await.unwrap();
+    slow.inject(LinkFault::HoldRequests);
+    let tier = Redis::sentinel(at(&[behind.port, slow.port()]), "mymaster").unwrap();
+    let tier = tier.connect_timeout(Duration::from_secs(8));
+    let heals = async {
+        let dialled = gone.accept().await.unwrap();
+        slow.heal();
+        dialled
+    };
+    let (pinged, _) = tokio::join!(tier.ping(), heals);
+    assert_eq!(pinged, Ok(()));
+}
+
 /// Where the sentinels do not tell their epochs, for their login may not ask, most of them are believed and not the first.
 #[tokio::test]
 async fn without_epochs_most_sentinels_are_believed() {
