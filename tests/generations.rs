@@ -8,7 +8,7 @@ use tiered::{
     Ack, CacheStrategy, Jitter, Outcome, Restarts, Tiered,
     tiers::{Claim, Clock, Lease, LeaseToken, Memcached, Memory, Moka, Redis, RemoteTier},
 };
-use tiered_tiers::testing::{BusFault, MemcachedServer, RedisServer};
+use tiered_tiers::testing::{BusFault, Fault, Faulty, MemcachedServer, Plan, RedisServer};
 use tokio::sync::Notify;
 
 use crate::support::{
@@ -28,6 +28,18 @@ scenarios!(
     a_near_copy_of_a_generation_is_not_proven_by_the_bus,
     a_record_that_is_none_is_made_anew,
 );
+
+/// Each record takes two round trips: one after the other they would take longer than the budget.
+#[tokio::test(start_paused = true)]
+async fn many_new_tags_are_made_within_one_budget() {
+    let slow = Arc::new(Faulty::new(Memory::new()));
+    slow.plan(Plan::Always(Fault::Delay(Duration::from_millis(5))));
+    let cache = Tiered::remote(Arc::clone(&slow)).build().unwrap();
+    let tags: Vec<String> = (0..64).map(|number| format!("tag:{number}")).collect();
+    let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+    assert_eq!(load(&cache, "k", &tags, 1).await, (1, Outcome::Load));
+    assert_eq!(in_l2(&cache, "k").await, Some(1));
+}
 
 /// Loads `value`, and says what came of it.
 async fn load(cache: &Tiered, key: &str, tags: &[&str], value: u32) -> (u32, Outcome) {

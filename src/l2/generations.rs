@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use tiered_tiers::{Claim, Found, Incarnation, Lease, LeaseToken, TierError, protocol};
 
 use super::{Budget, L2};
@@ -36,13 +37,14 @@ impl L2 {
         let wanted: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let get = async {
             let found = self.tier.get_many(&wanted).await;
-            let mut generations = Vec::with_capacity(found.len());
-            for (key, found) in wanted.iter().zip(found) {
-                generations.push(match found?.as_ref().and_then(|found| self.read(found)) {
-                    Some(generation) => generation,
-                    None => self.make(key).await?,
-                });
-            }
+            let known = wanted.iter().zip(found).map(async |(key, found)| {
+                match found?.as_ref().and_then(|found| self.read(found)) {
+                    Some(generation) => Ok(generation),
+                    None => self.make(key).await,
+                }
+            });
+            // All that are missing at once: an entry has few tags, and one budget for them.
+            let generations = try_join_all(known).await?;
             match generations.len() == wanted.len() {
                 true => Ok(generations),
                 false => Err(TierError::Protocol("another number of answers than of keys".into())),

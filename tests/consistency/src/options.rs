@@ -28,7 +28,7 @@ impl Options {
         let mut words = Arguments::read(words, &["forge"])?;
         let mode: Option<String> = words.take("mode")?;
         let options = Self {
-            time: Duration::from_secs(words.next("SECONDS")?.unwrap_or(60)),
+            time: Duration::from_secs(words.next("SECONDS")?.unwrap_or(240)),
             seed: words.next("SEED")?.unwrap_or_else(|| fastrand::u64(..1_000_000)),
             modes: match mode.as_deref() {
                 None | Some("all") => Mode::ALL.to_vec(),
