@@ -57,13 +57,15 @@ struct Named {
 
 impl Named {
     /// Whether the sentinels, so many in all, lead elsewhere by now: one of them to a newer primary, or most of them to
-    /// another one that is as new. Those that name an older one have not heard yet, however many they are.
+    /// another one that is as new. Those that name an older one have not heard yet; but where all do, who knew of this
+    /// one is there no more, and they have begun anew.
     fn is_over(&self, named: &[Self], all: usize) -> bool {
         let (still, others): (Vec<&Self>, Vec<&Self>) =
             named.iter().partition(|named| named.primary == self.primary);
         let newest = still.iter().map(|named| named.epoch).fold(self.epoch, u64::max);
         others.iter().any(|other| other.epoch > newest)
             || others.iter().filter(|other| other.epoch == newest).count() > all / 2
+            || others.len() == all
     }
 }
 
@@ -333,7 +335,8 @@ mod tests {
         assert!(is_over(("a", 0), &[("a", 0), ("b", 0), ("b", 0)]), "the epochs are not told");
         assert!(!is_over(("a", 2), &[("a", 2), ("b", 1), ("b", 1)]), "they have not heard yet");
         assert!(!is_over(("a", 1), &[("a", 3), ("b", 2)]), "it is the newest all the same");
-        assert!(!is_over(("a", 2), &[("b", 1), ("b", 1), ("b", 1)]), "epochs only grow");
+        assert!(!is_over(("a", 2), &[("b", 1), ("b", 1)]), "one has not answered");
+        assert!(is_over(("a", 2), &[("b", 1), ("b", 1), ("b", 1)]), "they have begun anew");
         assert!(is_over(("a", 2), &[("a", 2), ("b", 2), ("b", 2)]), "it was told of too early");
     }
 }
