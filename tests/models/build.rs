@@ -1,79 +1,18 @@
-//! Makes mutants of the protocol's files.
-//!
-//! The shipped ones are used as they are, from their crate. A mutant is a copy of one file in which a text is
-//! replaced. A text that does not occur exactly once fails the build: a mutant never turns into the original, whatever
-//! happens to the shipped file.
+//! Makes mutants of the protocol's files. The shipped ones are used as they are, from their crate.
 
 mod mutants;
+#[path = "../mutating.rs"]
+mod mutating;
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
-
-use mutants::Mutant;
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let files =
-        [("record", mutants::RECORD), ("follower", mutants::FOLLOWER), ("tags", mutants::TAGS)];
-    match files.into_iter().try_for_each(|(file, mutants)| write(file, mutants)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            println!("cargo::error={why}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Writes each mutant of `file` as `OUT_DIR/file/name.rs`, and the list of them all as `OUT_DIR/file.rs`.
-fn write(file: &str, mutants: &[Mutant]) -> Result<(), String> {
-    let protocol = variable("CARGO_MANIFEST_DIR")?.join("../../tiers/src/protocol");
-    let source = protocol.join(file).with_extension("rs");
-    println!("cargo::rerun-if-changed={}", source.display());
-    let text = fs::read_to_string(&source).map_err(|why| format!("{}: {why}", source.display()))?;
-    let shipped = body(&text);
-
-    let out = variable("OUT_DIR")?;
-    let folder = out.join(file);
-    fs::create_dir_all(&folder).map_err(|why| format!("{}: {why}", folder.display()))?;
-    let mut list = String::from("subjects! {\n");
-    for mutant in mutants {
-        let mutated = mutate(&shipped, mutant)
-            .map_err(|why| format!("mutant {} of {file}.rs: {why}", mutant.name))?;
-        put(&folder.join(mutant.name).with_extension("rs"), &mutated)?;
-        list += &format!("    {} {:?};\n", mutant.name, mutant.fault);
-    }
-    list += "}\n";
-    put(&out.join(file).with_extension("rs"), &list)
-}
-
-/// The text without its tests, and without the module head, which an included file must not have.
-fn body(text: &str) -> String {
-    let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
-    let body = shipped.lines().skip_while(|line| line.starts_with("//!"));
-    body.flat_map(|line| [line, "\n"]).collect()
-}
-
-fn mutate(shipped: &str, mutant: &Mutant) -> Result<String, String> {
-    let mut text = shipped.to_owned();
-    for (from, to) in mutant.swaps {
-        match shipped.matches(from).count() {
-            1 => {}
-            count => return Err(format!("its text occurs {count} times, not once: {from:?}")),
-        }
-        if !text.contains(from) {
-            return Err(format!("an earlier replacement has taken its text: {from:?}"));
-        }
-        text = text.replacen(from, to, 1);
-    }
-    if text == shipped { Err("it is the original".to_owned()) } else { Ok(text) }
-}
-
-fn put(path: &Path, text: &str) -> Result<(), String> {
-    fs::write(path, text).map_err(|why| format!("{}: {why}", path.display()))
-}
-
-fn variable(name: &str) -> Result<PathBuf, String> {
-    env::var_os(name).map(PathBuf::from).ok_or_else(|| format!("{name} is not set"))
+    mutating::run(
+        "../../tiers/src/protocol",
+        &[
+            ("record", "record", mutants::RECORD),
+            ("follower", "follower", mutants::FOLLOWER),
+            ("tags", "tags", mutants::TAGS),
+        ],
+    )
 }

@@ -1,14 +1,6 @@
 //! The faults that the scenarios must find, as replacements in the shipped text.
 
-/// One fault.
-pub(crate) struct Mutant {
-    /// The name of its module.
-    pub(crate) name: &'static str,
-    /// What it does wrong.
-    pub(crate) fault: &'static str,
-    /// Texts that occur once in the shipped file, and what stands there instead.
-    pub(crate) swaps: &'static [(&'static str, &'static str)],
-}
+use crate::mutating::Mutant;
 
 /// The faults of `flight.rs`.
 pub(crate) const FLIGHT: &[Mutant] = &[

@@ -127,7 +127,7 @@ pub(crate) mod shipped {
 
 /// The modules of all mutants, and what is wrong with each.
 macro_rules! subjects {
-    ($($mutant:ident $fault:literal;)*) => {
+    (shipped; $($mutant:ident $fault:literal;)*) => {
         $(
             #[allow(unused, missing_docs, unreachable_pub, clippy::all, reason = "it is wrong by intention")]
             pub(crate) mod $mutant {

@@ -18,9 +18,21 @@ use tiered_tiers::{
 
 const LIFE: Duration = Duration::from_secs(600);
 
-/// What a tier can do wrong with those who write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+macro_rules! faults {
+    ($($fault:ident),+ $(,)?) => {
+        /// What a tier can do wrong with those who write.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        enum Fault {
+            $($fault),+
+        }
+
+        const FAULTS: [Fault; 33] = [$($fault),+];
+    };
+}
+
+use Fault::*;
+
+faults! {
     RenewTakes,
     RenewTakesByForce,
     RenewBringsBack,
@@ -55,44 +67,6 @@ enum Fault {
     RenewalIsAnother,
     RenewalKeepsTheValue,
 }
-
-use Fault::*;
-
-const FAULTS: [Fault; 33] = [
-    RenewTakes,
-    RenewTakesByForce,
-    RenewBringsBack,
-    RenewDoesNothing,
-    OneSlot,
-    HoldKeepsTheLease,
-    HoldKeepsTheValue,
-    HoldsForEver,
-    HoldIsNotRenewed,
-    RenewalForgetsOthers,
-    HoldsMoreThanTheKey,
-    LeaseIgnoresHolds,
-    ForceIgnoresHolds,
-    SetIgnoresHolds,
-    DeleteEndsHolds,
-    ClearEndsHolds,
-    EndOpensUnderAnother,
-    EndKeepsTheValue,
-    EndKeepsTheLease,
-    EndGrantsNothing,
-    EndGrantsOverlapped,
-    LostIsAlone,
-    OverlappedIsAlone,
-    ForgetsThoseThatEnded,
-    ForgetsDeletes,
-    ForgetsSets,
-    ForgetsClears,
-    ForgetsLostEnds,
-    RenewalBegins,
-    RenewalOfNoneIsTrue,
-    RenewalOfNoneDoesNothing,
-    RenewalIsAnother,
-    RenewalKeepsTheValue,
-];
 
 /// A tier with one fault, or none.
 #[derive(Debug)]
